@@ -1,0 +1,1 @@
+"""Remove objects from photos by naming them."""

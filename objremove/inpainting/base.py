@@ -1,0 +1,33 @@
+"""What an inpainter is: equal windows and their holes in, filled windows out."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from objremove.types import WindowHoles, Windows
+
+
+@runtime_checkable
+class Inpainter(Protocol):
+    """Fills holes in windows (crops) of a photo. It sees nothing of files, classes or scales: `windows.py` brings it what fits.
+
+    Attributes:
+        name: the model's name in the registry.
+        modulo: window sides must be multiples of this.
+        hole_width: widest hole in pixels that it fills well; wider ones are brought to it at reduced scale.
+        window_side: longest window side in pixels that it should be given.
+        batch_size: how many equal windows to hand over at once.
+    """
+
+    name: str
+    modulo: int
+    hole_width: int
+    window_side: int
+    batch_size: int
+
+    def fill(self, windows: Windows, holes: WindowHoles) -> Windows:
+        """(B, H, W, 3) float32 RGB in 0..1 and (B, H, W) bool, True = fill; returns the same shape in 0..1.
+
+        What lies outside the holes in the answer is ignored. Every window has known pixels. Thread-safe; nothing given is written to.
+        """
+        ...

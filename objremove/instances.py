@@ -1,0 +1,106 @@
+"""`Instance`: one found object. Its mask is kept cropped to its box, so that a hundred objects in a 100-megapixel photo stay small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from objremove.types import Mask
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One object in one photo.
+
+    Attributes:
+        label: class name as in `objremove.classes.NAMES`, or what prompted it (`point`, `box`, `mask`).
+        score: confidence in 0..1.
+        box: (x0, y0, x1, y1) in pixels of the upright photo; x1 and y1 are exclusive; tight around the mask.
+        crop: (y1 - y0, x1 - x0) bool, the mask inside the box. Never written to.
+        size: (H, W) of the photo.
+        boundary_error: half the uncertainty of the outline in pixels (a segmenter's stride brought to photo scale); the
+            dilation takes it into account.
+        source: name of the model that drew the mask.
+    """
+
+    label: str
+    score: float
+    box: tuple[int, int, int, int]
+    crop: Mask
+    size: tuple[int, int]
+    boundary_error: float = 0.0
+    source: str = ""
+
+    @classmethod
+    def from_mask(
+        cls, mask: Mask, *, label: str, score: float = 1.0, boundary_error: float = 0.0, source: str = ""
+    ) -> Instance | None:
+        """The instance of a whole-photo (H, W) bool mask, or None where the mask is empty."""
+        return cls.from_crop(mask, (0, 0), mask.shape, label=label, score=score, boundary_error=boundary_error, source=source)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_crop(
+        cls,
+        crop: Mask,
+        offset: tuple[int, int],
+        size: tuple[int, int],
+        *,
+        label: str,
+        score: float = 1.0,
+        boundary_error: float = 0.0,
+        source: str = "",
+    ) -> Instance | None:
+        """The instance of a mask that covers a part of the photo, its top-left corner at `offset` = (x, y); None where empty."""
+        rows, columns = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
+        if not rows.size:
+            return None
+        top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+        box = (offset[0] + left, offset[1] + top, offset[0] + right, offset[1] + bottom)
+        return cls(label, float(score), box, crop[top:bottom, left:right].copy(), size, boundary_error, source)
+
+    @property
+    def area(self) -> int:
+        """Pixels that the mask covers."""
+        return int(np.count_nonzero(self.crop))
+
+    @property
+    def mask(self) -> Mask:
+        """(H, W) bool over the whole photo; made anew at each call."""
+        full = np.zeros(self.size, dtype=np.bool_)
+        self.paint(full)
+        return full
+
+    @property
+    def rle(self) -> dict[str, Any]:
+        """COCO run-length encoding, compressed: `{"size": [H, W], "counts": str}`."""
+        from pycocotools import mask as coco_mask
+
+        encoded = coco_mask.encode(np.asfortranarray(self.mask, dtype=np.uint8))
+        return {"size": list(self.size), "counts": encoded["counts"].decode("ascii")}
+
+    def paint(self, target: Mask) -> None:
+        """Set True in `target`, (H, W) bool, wherever the mask is."""
+        x0, y0, x1, y1 = self.box
+        target[y0:y1, x0:x1] |= self.crop
+
+    def covers(self, x: int, y: int) -> bool:
+        """Whether the mask holds the pixel (x, y)."""
+        x0, y0, x1, y1 = self.box
+        return x0 <= x < x1 and y0 <= y < y1 and bool(self.crop[y - y0, x - x0])
+
+    def relabelled(self, label: str) -> Instance:
+        """The same object under another label."""
+        return replace(self, label=label)
+
+    def to_dict(self, *, rle: bool = True) -> dict[str, Any]:
+        """Plain data for JSON: label, score, box (XYXY), area, source and, unless `rle` is false, segmentation (COCO RLE)."""
+        data: dict[str, Any] = {
+            "label": self.label,
+            "score": round(self.score, 4),
+            "box": list(self.box),
+            "area": self.area,
+            "source": self.source,
+        }
+        return {**data, "segmentation": self.rle} if rle else data
