@@ -38,7 +38,8 @@ class Instance:
         cls, mask: Mask, *, label: str, score: float = 1.0, boundary_error: float = 0.0, source: str = ""
     ) -> Instance | None:
         """The instance of a whole-photo (H, W) bool mask, or None where the mask is empty."""
-        return cls.from_crop(mask, (0, 0), mask.shape, label=label, score=score, boundary_error=boundary_error, source=source)  # type: ignore[arg-type]
+        size = (mask.shape[0], mask.shape[1])
+        return cls.from_crop(mask, (0, 0), size, label=label, score=score, boundary_error=boundary_error, source=source)
 
     @classmethod
     def from_crop(

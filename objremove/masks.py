@@ -1,0 +1,217 @@
+"""From instances to the hole: how far to grow each object, which gaps to close, how soft the paste may be.
+
+A mask that is too tight leaves an anti-aliased rim, a contact shadow or JPEG ringing as known pixels, and every inpainter
+carries that rim inwards as a ghost. So the hole is the object grown by a margin that follows its size and the segmenter's
+own uncertainty, a little further downwards, where shadows lie.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from objremove.errors import UsageError
+from objremove.instances import Instance
+from objremove.types import AnyArray, Mask
+
+OWN_MASK = "mask"
+"""Label of an instance that came as a mask file: it says exactly what to remove and is not grown unless asked."""
+
+
+@dataclass(frozen=True)
+class Dilation:
+    """How far to grow an object: `auto`, a number of pixels, or a percentage of the object's size.
+
+    The size of an object is the square root of its box's area.
+    """
+
+    pixels: float | None = None
+    percent: float | None = None
+
+    @classmethod
+    def parse(cls, text: str | float | Dilation) -> Dilation:
+        """Read `auto`, `12`, `12px` or `3%`; raises UsageError for anything else."""
+        if isinstance(text, Dilation):
+            return text
+        word = str(text).strip().lower()
+        if word == "auto":
+            return cls()
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(px|%)?", word)
+        if not match:
+            raise UsageError(f"--dilate {text!r}: take auto, a number of pixels such as 12, or a share such as 3%")
+        value = float(match[1])
+        return cls(percent=value) if match[2] == "%" else cls(pixels=value)
+
+    def radius(self, one: Instance) -> int:
+        """Pixels to grow `one` by."""
+        x0, y0, x1, y1 = one.box
+        extent = math.sqrt((x1 - x0) * (y1 - y0))
+        if self.pixels is not None:
+            return round(self.pixels)
+        if self.percent is not None:
+            return math.ceil(self.percent / 100 * extent)
+        if one.label == OWN_MASK:
+            return 0
+        # 2.5 % of the object and 3 px of anti-aliasing and ringing, as much again as the outline may be off, and never
+        # more than a 1/25 of the photo: a large object's rim is no wider than a middling one's.
+        rim = min(0.025 * extent, 0.012 * max(one.size))
+        return math.ceil(min(3 + rim + one.boundary_error, max(3.0, 0.04 * max(one.size))))
+
+
+@dataclass(frozen=True, eq=False)
+class Hole:
+    """What to fill.
+
+    Attributes:
+        mask: (H, W) bool, every pixel that may change.
+        core: (H, W) bool, the objects themselves: within it nothing of the source may shine through.
+        feather: width in pixels of the soft edge inside `mask` and outside `core`; 0 pastes hard.
+    """
+
+    mask: Mask
+    core: Mask
+    feather: int = 0
+
+    @property
+    def area(self) -> int:
+        """Pixels to fill."""
+        return int(np.count_nonzero(self.mask))
+
+    @classmethod
+    def hard(cls, mask: Mask) -> Hole:
+        """The hole of a mask that is to be replaced as it is, to its very edge."""
+        return cls(mask, mask)
+
+
+def build_hole(
+    instances: Iterable[Instance],
+    size: tuple[int, int],
+    *,
+    dilate: Dilation | str | float = "auto",
+    feather: int | None = None,
+) -> Hole:
+    """Grow every instance, close small gaps in it, and unite them.
+
+    Args:
+        instances: what goes, all of a photo of `size` = (H, W).
+        size: (H, W) of the photo.
+        dilate: see `Dilation`.
+        feather: pixels; None takes a third of the smallest growth, at most 8, so that the soft edge lies in the grown ring.
+    """
+    dilation = Dilation.parse(dilate)
+    if feather is not None and feather < 0:
+        raise UsageError(f"--feather {feather}: take 0 or more pixels")
+    mask, core = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
+    radii = []
+    for one in instances:
+        radii.append(dilation.radius(one))
+        one.paint(core)
+        grown, (x0, y0) = grow(one, radii[-1])
+        mask[y0 : y0 + grown.shape[0], x0 : x0 + grown.shape[1]] |= grown
+    soft = min(8, min(radii, default=0) // 3) if feather is None else feather
+    return Hole(mask, core, soft)
+
+
+def grow(one: Instance, radius: int) -> tuple[Mask, tuple[int, int]]:
+    """The instance's mask grown by `radius` pixels, by twice that downwards, its gaps closed.
+
+    Returns the grown mask, cropped, and the (x, y) of the crop's top-left corner in the photo.
+    """
+    height, width = one.size
+    x0, y0, x1, y1 = one.box
+    left, top = max(0, x0 - radius), max(0, y0 - radius)
+    right, bottom = min(width, x1 + radius), min(height, y1 + 2 * radius)
+    crop = np.zeros((bottom - top, right - left), np.bool_)
+    crop[y0 - top : y1 - top, x0 - left : x1 - left] = one.crop
+    if radius:
+        crop = _within(_smear_down(crop, radius), radius)
+    if one.label != OWN_MASK:
+        crop = close_gaps(crop, largest=0.1 * one.area)
+    return crop, (left, top)
+
+
+def _smear_down(mask: Mask, distance: int) -> Mask:
+    """Each column's object pixels drawn `distance` pixels further down: what an object casts mostly lies below it."""
+    import cv2
+
+    line = np.ones((distance + 1, 1), np.uint8)
+    # OpenCV's dilation looks up a pixel's neighbourhood: with the anchor at the end of the line it looks upwards only.
+    return cv2.dilate(mask.view(np.uint8), line, anchor=(0, distance)).astype(np.bool_)
+
+
+def _within(mask: Mask, distance: float) -> Mask:
+    """All pixels no further than `distance` from the mask; by distance transform, so the cost doesn't grow with it."""
+    import cv2
+
+    outside = np.pad((~mask).view(np.uint8), 1, constant_values=1)
+    near: Mask = cv2.distanceTransform(outside, cv2.DIST_L2, 5)[1:-1, 1:-1] <= distance
+    return near
+
+
+def close_gaps(mask: Mask, largest: float) -> Mask:
+    """The mask with every enclosed gap of at most `largest` pixels filled."""
+    import cv2
+
+    background = np.pad((~mask).view(np.uint8), 1, constant_values=1)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(background, connectivity=4)
+    small = stats[:, cv2.CC_STAT_AREA] <= largest
+    small[0] = False
+    small[labels[0, 0]] = False
+    if count <= 2 or not small.any():
+        return mask
+    filled: Mask = mask | small[labels[1:-1, 1:-1]]
+    return filled
+
+
+def read_mask(array: AnyArray, size: tuple[int, int]) -> Mask:
+    """The (H, W) bool mask of a picture of one: white removes.
+
+    Args:
+        array: (H, W), (H, W, 1..4) of bool, integers or floats. Values above half of the type's range remove (a lossy
+            file rings around black, so "above zero" would remove noise); integers of 0 and 1 only are taken as booleans.
+            With an alpha channel that varies, and no white or grey in the colours, the alpha is the mask.
+        size: (H, W) of the photo.
+
+    Raises:
+        UsageError: the sizes differ, or the array is no picture.
+    """
+    if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[2] <= 4):
+        raise UsageError(f"a mask of shape {array.shape} is no picture: give (H, W) or (H, W, channels)")
+    if array.shape[:2] != size:
+        raise UsageError(
+            f"the mask is {array.shape[1]}x{array.shape[0]} pixels, the photo {size[1]}x{size[0]}: they must be equal"
+        )
+    if array.dtype == np.bool_:
+        boolean: Mask = array.copy() if array.ndim == 2 else np.any(array, axis=2)
+        return boolean
+    grey = _mask_plane(array) if array.ndim == 3 else array
+    if np.issubdtype(array.dtype, np.floating):
+        top = 1.0
+    else:
+        top = 1 if array.size and array.max() <= 1 else np.iinfo(array.dtype).max
+    mask: Mask = grey > top / 2
+    return mask
+
+
+def _mask_plane(array: AnyArray) -> AnyArray:
+    channels = array.shape[2]
+    colours = array[:, :, : 3 if channels >= 3 else 1]
+    if channels in (2, 4):
+        alpha = array[:, :, -1]
+        if not colours.any() and alpha.min() != alpha.max():
+            return alpha
+        colours = np.where(alpha[:, :, None] > 0, colours, 0)
+    plane: AnyArray = colours.max(axis=2)
+    return plane
+
+
+def union(masks: Sequence[Mask], size: tuple[int, int]) -> Mask:
+    """The (H, W) union of masks; empty where there are none."""
+    result = np.zeros(size, np.bool_)
+    for mask in masks:
+        result |= mask
+    return result
