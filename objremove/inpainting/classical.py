@@ -1,0 +1,85 @@
+"""Inpainting without weights: Telea, Navier-Stokes and shift-map, all of OpenCV.
+
+Telea (2004) marches inwards along the hole's edge, Navier-Stokes (Bertalmio et al., 2001) continues isophotes: both are fast
+and smooth, good for scratches. Shift-map (Pritch et al., 2009; here He and Sun's dominant offsets, 2012) copies whole regions
+from elsewhere in the window: slow, and by far the best looking of the three on real holes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from objremove.types import WindowHoles, Windows
+
+Bytes = NDArray[np.uint8]
+
+MIN_SIDE = 32
+"""Shift-map builds a pyramid of patches; smaller windows are mirrored up to this."""
+
+
+def _telea(window: Bytes, hole: Bytes, seed: int) -> Bytes:
+    return np.asarray(cv2.inpaint(window, hole, 5, cv2.INPAINT_TELEA), np.uint8)
+
+
+def _navier_stokes(window: Bytes, hole: Bytes, seed: int) -> Bytes:
+    return np.asarray(cv2.inpaint(window, hole, 5, cv2.INPAINT_NS), np.uint8)
+
+
+_random_state = threading.Lock()
+
+
+def _shift_map(window: Bytes, hole: Bytes, seed: int) -> Bytes:
+    """Search in Lab, where distances are what the eye sees. OpenCV's random numbers are seeded: one window, one answer."""
+    if not hole.any():  # OpenCV crashes the process on an empty hole
+        return window
+    height, width = hole.shape
+    pad = ((0, max(0, MIN_SIDE - height)), (0, max(0, MIN_SIDE - width)))
+    window = np.pad(window, (*pad, (0, 0)), mode="symmetric")
+    known = np.pad(np.where(hole, 0, 255).astype(np.uint8), pad, mode="symmetric")
+    lab = cv2.cvtColor(window, cv2.COLOR_RGB2Lab)
+    filled = np.zeros_like(lab)
+    with _random_state:
+        cv2.setRNGSeed(seed)
+        cv2.xphoto.inpaint(lab, known, filled, cv2.xphoto.INPAINT_SHIFTMAP)
+    return np.asarray(cv2.cvtColor(filled, cv2.COLOR_Lab2RGB)[:height, :width], np.uint8)
+
+
+@dataclass(frozen=True)
+class ClassicalInpainter:
+    """One of OpenCV's inpainters behind the `Inpainter` protocol; computes in 8 bits."""
+
+    name: str
+    algorithm: Callable[[Bytes, Bytes, int], Bytes]
+    hole_width: int
+    window_side: int
+    modulo: int = 1
+    batch_size: int = 1
+    seed: int = 0
+
+    def fill(self, windows: Windows, holes: WindowHoles) -> Windows:
+        """See `Inpainter.fill`."""
+        pixels = np.rint(np.clip(windows, 0, 1) * 255).astype(np.uint8)
+        masks = holes.astype(np.uint8) * 255
+        filled = [self.algorithm(window, mask, self.seed) for window, mask in zip(pixels, masks, strict=True)]
+        return np.stack(filled).astype(np.float32) / np.float32(255)
+
+
+def load_classical(name: str, *, seed: int = 0) -> ClassicalInpainter:
+    """The inpainter `telea`, `navier-stokes` or `shift-map`; KeyError for another name."""
+    algorithm, hole_width, window_side = _ALGORITHMS[name]
+    return ClassicalInpainter(name, algorithm, hole_width, window_side, seed=seed)
+
+
+_ALGORITHMS: dict[str, tuple[Callable[[Bytes, Bytes, int], Bytes], int, int]] = {
+    # Diffusion has no scale of its own: windows only bound its memory.
+    "telea": (_telea, 100_000, 4096),
+    "navier-stokes": (_navier_stokes, 100_000, 4096),
+    # Its cost grows with the square of the hole's area: about 2 s for a hole of 110 px on one core.
+    "shift-map": (_shift_map, 110, 448),
+}

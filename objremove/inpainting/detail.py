@@ -1,0 +1,171 @@
+"""Full-resolution detail for a hole that was filled at reduced scale.
+
+A wide hole is filled on a reduced window, where the network sees it at the scale it was trained for; enlarging that fill leaves
+a smooth patch in a sharp photo. Here the missing detail is borrowed from the photo itself: each small block of the fill looks
+for the known block of the reduced window that resembles it most, and takes over what that block has at full resolution beyond
+its own enlargement (the residual of a Laplacian pyramid; the idea of contextual residual aggregation, Yi et al., CVPR 2020,
+with an explicit search in place of attention). Blocks overlap under a window whose squares sum to one, so that unrelated
+residuals keep their contrast where they meet.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from objremove.types import Mask, Windows
+
+Floats = NDArray[np.float32]
+
+PATCH = 7
+"""Side in reduced pixels of the patch that two blocks are compared by."""
+
+STEP = 4
+"""Blocks are 2 * STEP reduced pixels wide and STEP apart."""
+
+FEATURES = 24
+"""Principal components of a patch that are compared."""
+
+MAX_CANDIDATES = 20_000
+"""Known patches to choose from at most; a regular subset of them otherwise."""
+
+
+def enlarge(reduced: Floats, size: tuple[int, int]) -> Floats:
+    """(h, w, 3) brought to `size` = (H, W) by bicubic interpolation, kept within 0..1."""
+    big = cv2.resize(reduced, size[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(big, 0, 1), np.float32)
+
+
+def reduce(window: Floats, size: tuple[int, int]) -> Floats:
+    """(H, W, 3) brought down to `size` = (h, w) by area averaging."""
+    return np.asarray(cv2.resize(window, size[::-1], interpolation=cv2.INTER_AREA), np.float32)
+
+
+def enlarge_with_detail(window: Floats, hole: Mask, filled: Floats, reduced_hole: Mask) -> Windows:
+    """Bring a fill to the window's own resolution and give it the detail of its surroundings.
+
+    Args:
+        window: (H, W, 3) float32 in 0..1, full resolution; what it holds in the hole doesn't matter.
+        hole: (H, W) bool.
+        filled: (h, w, 3) float32 in 0..1, the reduced window with its hole filled.
+        reduced_hole: (h, w) bool, every reduced pixel that a hole pixel falls into.
+
+    Returns:
+        (H, W, 3) float32 in 0..1.
+    """
+    height, width = hole.shape
+    smooth = enlarge(filled, (height, width))
+    targets = _targets(reduced_hole)
+    candidates = _candidates(reduced_hole)
+    if not len(targets) or not len(candidates):
+        return smooth
+    sources = candidates[_nearest(filled, targets, candidates)]
+    sources = _coherent(filled, targets, sources, reduced_hole)
+    residual = np.where(hole[:, :, None], np.float32(0), window - smooth)
+    scale = (height / filled.shape[0], width / filled.shape[1])
+    detail = _assemble(residual, targets, sources, scale)
+    return np.asarray(np.clip(smooth + detail, 0, 1), np.float32)
+
+
+def _targets(hole: Mask) -> NDArray[np.intp]:
+    """(N, 2) centres (y, x) of the blocks that cover the hole."""
+    rows, columns = (np.arange(STEP // 2, side + STEP, STEP).clip(max=side - 1) for side in hole.shape)
+    near = cv2.dilate(hole.view(np.uint8), np.ones((2 * STEP + 1, 2 * STEP + 1), np.uint8)).astype(np.bool_)
+    inside = near[rows][:, columns]
+    index = np.argwhere(inside)
+    return np.stack([rows[index[:, 0]], columns[index[:, 1]]], axis=1)
+
+
+def _candidates(hole: Mask) -> NDArray[np.intp]:
+    """(M, 2) centres (y, x) whose patch and block lie wholly in known pixels of the window."""
+    reach = max(PATCH // 2, STEP) + 1
+    known = cv2.erode(
+        (~hole).view(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
+    )
+    centres = np.argwhere(known)
+    return centres[:: math.ceil(len(centres) / MAX_CANDIDATES) or 1]
+
+
+def _nearest(image: Floats, targets: NDArray[np.intp], candidates: NDArray[np.intp]) -> NDArray[np.intp]:
+    """For each target the index of the candidate whose patch resembles it most; ties of texture go to the nearer one."""
+    theirs, ours = _patches(image, candidates), _patches(image, targets)
+    mean = theirs.mean(axis=0)
+    _, vectors = np.linalg.eigh(np.cov((theirs - mean).T))
+    basis = vectors[:, ::-1][:, :FEATURES].astype(np.float32)
+    theirs, ours = (theirs - mean) @ basis, (ours - mean) @ basis
+    # Half a grey level for each 100 reduced pixels of distance: enough to prefer the wall at hand to one across the room.
+    pull = np.float32(PATCH * PATCH * 3 * (0.5 / 255 / 100) ** 2)
+    best = np.empty(len(targets), np.intp)
+    norms = (theirs**2).sum(1) + pull * (candidates**2).sum(1).astype(np.float32)
+    for first in range(0, len(targets), 512):
+        part = slice(first, first + 512)
+        cross = ours[part] @ theirs.T + pull * (targets[part].astype(np.float32) @ candidates.T.astype(np.float32))
+        best[part] = (norms - 2 * cross).argmin(axis=1)
+    return best
+
+
+def _patches(image: Floats, centres: NDArray[np.intp]) -> Floats:
+    """(N, PATCH * PATCH * 3) patches around centres; mirrored at the edges."""
+    half = PATCH // 2
+    padded = np.pad(image, ((half, half), (half, half), (0, 0)), mode="symmetric")
+    views = np.lib.stride_tricks.sliding_window_view(padded, (PATCH, PATCH), axis=(0, 1))
+    return np.asarray(views[centres[:, 0], centres[:, 1]].reshape(len(centres), -1), np.float32)
+
+
+def _coherent(image: Floats, targets: NDArray[np.intp], sources: NDArray[np.intp], hole: Mask) -> NDArray[np.intp]:
+    """Let each block try its neighbours' offsets (as PatchMatch propagates): long strokes of texture stay in one piece."""
+    reach = max(PATCH // 2, STEP) + 1
+    height, width = hole.shape
+    known = cv2.erode(
+        (~hole).view(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
+    ).astype(np.bool_)
+    place = {(int(y), int(x)): i for i, (y, x) in enumerate(targets)}
+    ours = _patches(image, targets)
+    cost = ((ours - _patches(image, sources)) ** 2).sum(1)
+    sources = sources.copy()
+    for dy, dx in ((0, STEP), (0, -STEP), (STEP, 0), (-STEP, 0)) * 2:
+        neighbour = np.array([place.get((int(y) + dy, int(x) + dx), i) for i, (y, x) in enumerate(targets)])
+        tried = sources[neighbour] - (targets[neighbour] - targets)
+        inside = (tried >= 0).all(1) & (tried[:, 0] < height) & (tried[:, 1] < width)
+        tried = np.where(inside[:, None], tried, sources)
+        inside &= known[tried[:, 0], tried[:, 1]]
+        price = ((ours - _patches(image, tried)) ** 2).sum(1)
+        # An offset shared with a neighbour may cost a little more: a seam saved is worth it.
+        better = inside & (price < 1.1 * cost)
+        sources[better] = tried[better]
+        cost = np.where(better, np.minimum(price, cost), cost)
+    return sources
+
+
+def _assemble(
+    residual: Floats, targets: NDArray[np.intp], sources: NDArray[np.intp], scale: tuple[float, float]
+) -> Floats:
+    """Lay the residual blocks of the sources over the targets, in full-resolution pixels.
+
+    Blocks whose neighbours come from the same offset add up as amplitudes, others as powers; the first are the rule after
+    `_coherent`, so weights are normalised as amplitudes and contrast is restored by the ratio of the two sums.
+    """
+    height, width, _ = residual.shape
+    half = (max(1, round(STEP * scale[0])), max(1, round(STEP * scale[1])))
+    weight = np.outer(_hann(2 * half[0]), _hann(2 * half[1]))[:, :, None].astype(np.float32)
+    pad = ((half[0], half[0]), (half[1], half[1]), (0, 0))
+    source = np.pad(residual, pad)
+    total = np.zeros_like(source)
+    weights = np.zeros((*source.shape[:2], 1), np.float32)
+    scaled = [np.rint((points + 0.5) * scale).astype(int) for points in (targets, sources)]
+    for (y, x), (v, u) in zip(scaled[0].tolist(), scaled[1].tolist(), strict=True):
+        block = source[v : v + 2 * half[0], u : u + 2 * half[1]]
+        h, w = min(block.shape[0], total.shape[0] - y), min(block.shape[1], total.shape[1] - x)
+        if h <= 0 or w <= 0:
+            continue
+        total[y : y + h, x : x + w] += block[:h, :w] * weight[:h, :w]
+        weights[y : y + h, x : x + w] += weight[:h, :w]
+    result: Floats = (total / np.maximum(weights, 1e-3))[half[0] : half[0] + height, half[1] : half[1] + width]
+    return result
+
+
+def _hann(length: int) -> Floats:
+    return np.asarray(np.sin(np.pi * (np.arange(length) + 0.5) / length) ** 2, np.float32)
