@@ -1,1 +1,130 @@
+"""Finding: class names, points and boxes in, instances out.
 
+`load` makes a `Segmenter` (class names), `load_prompter` a `Prompter` (points, boxes, sharper outlines). Third parties add
+segmenters with an entry point in the group `objremove.segmenters`: its name is what users type, and it refers to a callable
+`(device: torch.device, dtype: torch.dtype) -> Segmenter`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from objremove import models
+from objremove.errors import ModelError, UsageError
+from objremove.segmentation.base import Prompter, Segmenter
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["ENTRY_POINTS", "Prompter", "Segmenter", "load", "load_prompter", "plugins"]
+
+ENTRY_POINTS = "objremove.segmenters"
+Progress = Callable[[int, int], None]
+
+
+def plugins() -> tuple[str, ...]:
+    """Names of the segmenters that installed packages add."""
+    return tuple(sorted({point.name for point in metadata.entry_points(group=ENTRY_POINTS)}))
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    offline: bool = False,
+    progress: Progress | None = None,
+    fetch: bool = True,
+) -> Segmenter:
+    """The segmenter of that name, or of the weight file at that path (its architecture is told by its keys).
+
+    Args:
+        name_or_path: a name of the registry or of a plug-in, or a file.
+        device: where it runs.
+        dtype: of the convolutions: float32, or bfloat16 (through autocast).
+        offline: never download, say how to get the file instead.
+        progress: called with (bytes received, bytes in all) while a file is downloaded.
+        fetch: download weights that are not on this machine; false: an error, as offline.
+
+    Raises:
+        UsageError: no such model, plug-in or file, or it is no segmenter.
+        ModelError: the weights are missing, damaged, not the published ones, or of no known architecture.
+    """
+    name = os.fspath(name_or_path)
+    points = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
+    if name in points and name not in models.REGISTRY:
+        return _from_plugin(points[name], device, dtype)
+    path = _weights(name, "segmenter", offline=offline or not fetch, progress=progress)
+
+    from objremove.segmentation.architectures import ARCHITECTURES, recognise, without_auxiliary
+    from objremove.segmentation.instance import InstanceSegmenter
+    from objremove.segmentation.semantic import SemanticSegmenter
+    from objremove.segmentation.weights import fold_batch_norm, load_state, read_state
+
+    state = without_auxiliary(read_state(path))
+    architecture = name if name in models.REGISTRY else recognise(state)
+    if architecture is None:
+        raise ModelError(f"{path} holds weights of no known segmenter: known are {', '.join(ARCHITECTURES)}")
+    chosen = ARCHITECTURES[architecture]
+    network = chosen.build()
+    load_state(network, state, path=path)
+    network = fold_batch_norm(network)
+    if chosen.boxes:
+        return InstanceSegmenter(network, architecture, chosen, device=device, dtype=dtype)
+    return SemanticSegmenter(network, architecture, chosen, device=device, dtype=dtype)
+
+
+def load_prompter(
+    name_or_path: str | os.PathLike[str] = "grabcut",
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    offline: bool = False,
+    progress: Progress | None = None,
+    fetch: bool = True,
+) -> Prompter:
+    """The prompter of that name: `grabcut` (no weights), `sam_vit_b`, `sam_vit_l`, `sam_vit_h`, or a SAM file at that path.
+
+    Arguments and errors as those of `load`; SAM without the extra `sam` is a ModelError too.
+    """
+    name = os.fspath(name_or_path)
+    if name == "grabcut":
+        from objremove.segmentation.grabcut import GrabCutPrompter
+
+        return GrabCutPrompter()
+    from objremove.segmentation.sam import load_sam, require_package
+
+    require_package()
+    return load_sam(
+        _weights(name, "prompter", offline=offline or not fetch, progress=progress), device=device, dtype=dtype
+    )
+
+
+def _weights(name: str, kind: models.Kind, *, offline: bool, progress: Progress | None) -> Path:
+    """The verified file of a model of that kind, or the user's own file."""
+    if name not in models.REGISTRY and Path(name).is_file():
+        return Path(name)
+    try:
+        model = models.get(name)
+    except UsageError as error:
+        added = ", ".join(plugins()) if kind == "segmenter" else ""
+        raise UsageError(f"{error}; added by plug-ins: {added}" if added else str(error)) from None
+    if model.kind != kind:
+        raise UsageError(f"model {name!r} is no {kind} but a {model.kind}: take one of {', '.join(models.names(kind))}")
+    return models.fetch(name, progress=progress, offline=offline)
+
+
+def _from_plugin(point: metadata.EntryPoint, device: torch.device, dtype: torch.dtype) -> Segmenter:
+    try:
+        segmenter = point.load()(device, dtype)
+    except Exception as error:
+        raise ModelError(f"plug-in {point.name!r} ({point.value}) could not be loaded: {error}") from error
+    if not isinstance(segmenter, Segmenter):
+        raise ModelError(
+            f"plug-in {point.name!r} ({point.value}) gives no Segmenter: it needs name, classes and find()"
+        )
+    return segmenter

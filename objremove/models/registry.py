@@ -1,0 +1,260 @@
+"""The registry: one `Model` for each set of weights that has a name here, with licence, source and published checksum."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from objremove.errors import UsageError
+
+Kind = Literal["segmenter", "prompter", "inpainter"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One named model. What it is and where it comes from; where its file lies is the store's business.
+
+    Attributes:
+        name: what a user types.
+        kind: `segmenter` (class names to masks), `prompter` (points and boxes to masks) or `inpainter` (fills holes).
+        title: one line for a table.
+        licence: of the weights; where their terms are in doubt, it says so.
+        source: who made it: paper and page.
+        urls: where the file can be had, tried in this order; empty where nothing can be downloaded.
+        filename: the file's path below the cache folder (or the embedded folder); empty for models without weights.
+        size: bytes of that file, None where it is not published.
+        checksum: of that file as its publisher gives it: `sha256:` and the whole digest or its first digits, or `md5:`.
+        classes: whose class list a segmenter knows.
+        members: where `urls` are zip archives: the paths inside that are kept. The first one is `filename`.
+        embedded: the file ships inside this package.
+    """
+
+    name: str
+    kind: Kind
+    title: str
+    licence: str
+    source: str
+    urls: tuple[str, ...] = ()
+    filename: str = ""
+    size: int | None = None
+    checksum: str | None = None
+    classes: Literal["voc", "coco"] | None = None
+    members: tuple[str, ...] = ()
+    embedded: bool = False
+
+    @property
+    def needs_file(self) -> bool:
+        """Whether it has weights at all; the classical methods have none."""
+        return bool(self.filename)
+
+
+_TORCHVISION = "https://download.pytorch.org/models/"
+_TORCHVISION_LICENCE = "BSD-3-Clause (code and weights); trained on COCO photos, whose own terms vary"
+_SAM = "https://dl.fbaipublicfiles.com/segment_anything/"
+_LAMA_PAPER = "Suvorov et al., Resolution-robust Large Mask Inpainting with Fourier Convolutions, WACV 2022"
+_LAMA_LICENCE = "Apache-2.0 (LaMa repository); trained on Places2, non-commercial data: terms openly questioned"
+_OPENCV = "OpenCV, https://docs.opencv.org"
+
+
+def _torchvision(name: str, title: str, paper: str, file: str, classes: Literal["voc", "coco"]) -> Model:
+    """A torchvision segmenter; the file name carries the first eight digits of its SHA-256."""
+    digits = file.removesuffix(".pth").rsplit("-", 1)[1]
+    return Model(
+        name=name,
+        kind="segmenter",
+        title=title,
+        licence=_TORCHVISION_LICENCE,
+        source=f"{paper}; https://docs.pytorch.org/vision/stable/models.html",
+        urls=(_TORCHVISION + file,),
+        filename=file,
+        checksum=f"sha256:{digits}",
+        classes=classes,
+    )
+
+
+def _sam(letter: str, title: str, file: str, md5: str) -> Model:
+    return Model(
+        name=f"sam_vit_{letter}",
+        kind="prompter",
+        title=title,
+        licence="Apache-2.0 (code and weights)",
+        source="Kirillov et al., Segment Anything, ICCV 2023; https://github.com/facebookresearch/segment-anything",
+        urls=(_SAM + file,),
+        filename=file,
+        checksum=f"md5:{md5}",
+    )
+
+
+def _classical(name: str, title: str, source: str) -> Model:
+    return Model(name=name, kind="inpainter", title=title, licence="Apache-2.0 (OpenCV)", source=source)
+
+
+_DEEPLAB = "Chen et al., Rethinking Atrous Convolution for Semantic Image Segmentation, 2017"
+_FCN = "Long et al., Fully Convolutional Networks for Semantic Segmentation, CVPR 2015"
+_MASK_RCNN = "He et al., Mask R-CNN, ICCV 2017"
+
+_MODELS: Final[tuple[Model, ...]] = (
+    Model(
+        name="slim-deeplab-voc21",
+        kind="segmenter",
+        title="slim DeepLab, 21 VOC classes, 4.7 M parameters; ships with objremove",
+        licence="Apache-2.0; trained on photos of mixed, partly research-only terms (weights/README.md)",
+        source="this project, weights/README.md; after Chen et al., DeepLabV3, 2017",
+        filename="slim-deeplab-voc21.safetensors",
+        size=9_509_380,
+        checksum="sha256:05883ef3ea31e43b3a7031fe5db0f2015acc0cf705284a4c533ab117c5b75348",
+        classes="voc",
+        embedded=True,
+    ),
+    _torchvision(
+        "deeplabv3_resnet101",
+        "DeepLabV3 ResNet-101, VOC classes, mean IoU 67.4 on COCO val",
+        _DEEPLAB,
+        "deeplabv3_resnet101_coco-586e9e4e.pth",
+        "voc",
+    ),
+    _torchvision(
+        "deeplabv3_resnet50",
+        "DeepLabV3 ResNet-50, VOC classes, mean IoU 66.4 on COCO val",
+        _DEEPLAB,
+        "deeplabv3_resnet50_coco-cd0a2569.pth",
+        "voc",
+    ),
+    _torchvision(
+        "deeplabv3_mobilenet_v3_large",
+        "DeepLabV3 MobileNetV3-Large, VOC classes, mean IoU 60.3 on COCO val",
+        _DEEPLAB,
+        "deeplabv3_mobilenet_v3_large-fc3c493d.pth",
+        "voc",
+    ),
+    _torchvision(
+        "fcn_resnet101",
+        "FCN ResNet-101, VOC classes, mean IoU 63.7 on COCO val",
+        _FCN,
+        "fcn_resnet101_coco-7ecb50ca.pth",
+        "voc",
+    ),
+    _torchvision(
+        "fcn_resnet50",
+        "FCN ResNet-50, VOC classes, mean IoU 60.5 on COCO val",
+        _FCN,
+        "fcn_resnet50_coco-1167a1af.pth",
+        "voc",
+    ),
+    _torchvision(
+        "lraspp_mobilenet_v3_large",
+        "LR-ASPP MobileNetV3-Large, VOC classes, mean IoU 57.9 on COCO val",
+        "Howard et al., Searching for MobileNetV3, ICCV 2019",
+        "lraspp_mobilenet_v3_large-d234d4ea.pth",
+        "voc",
+    ),
+    _torchvision(
+        "maskrcnn_resnet50_fpn",
+        "Mask R-CNN ResNet-50 FPN, 80 COCO classes, mask mAP 34.6 on COCO val",
+        _MASK_RCNN,
+        "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth",
+        "coco",
+    ),
+    _torchvision(
+        "maskrcnn_resnet50_fpn_v2",
+        "Mask R-CNN ResNet-50 FPN v2, 80 COCO classes, mask mAP 41.8 on COCO val",
+        f"{_MASK_RCNN}; Li et al., Benchmarking Detection Transfer Learning with Vision Transformers, 2021",
+        "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth",
+        "coco",
+    ),
+    _sam("b", "Segment Anything ViT-B, 375 MB", "sam_vit_b_01ec64.pth", "01ec64d29a2fca3f0661936605ae66f8"),
+    _sam("l", "Segment Anything ViT-L, 1.2 GB", "sam_vit_l_0b3195.pth", "0b3195507c641ddb6910d2bb5adee89c"),
+    _sam("h", "Segment Anything ViT-H, 2.6 GB", "sam_vit_h_4b8939.pth", "4b8939a88964f0f4ff5f5b2642c598a6"),
+    Model(
+        name="grabcut",
+        kind="prompter",
+        title="GrabCut, no weights; ships with objremove",
+        licence="Apache-2.0 (OpenCV)",
+        source=f"Rother et al., GrabCut, SIGGRAPH 2004; {_OPENCV}",
+    ),
+    Model(
+        name="big-lama",
+        kind="inpainter",
+        title="LaMa, 18 blocks, the official checkpoint (381 MB download)",
+        licence=_LAMA_LICENCE,
+        source=f"{_LAMA_PAPER}; https://github.com/advimman/lama",
+        urls=("https://huggingface.co/smartywu/big-lama/resolve/main/big-lama.zip",),
+        filename="big-lama/models/best.ckpt",
+        # Two packings of the zip with different hashes circulate; the checkpoint inside is the same.
+        members=("models/best.ckpt", "config.yaml"),
+        size=410_046_389,
+        checksum="sha256:fccb7adffd53ec0974ee5503c3731c2c2f1e7e07856fd9228cdcc0b46fd5d423",
+    ),
+    Model(
+        name="big-lama-torchscript",
+        kind="inpainter",
+        title="LaMa, 18 blocks, the same weights as a TorchScript file (206 MB)",
+        licence=_LAMA_LICENCE,
+        source=f"{_LAMA_PAPER}; traced for https://github.com/Sanster/IOPaint",
+        urls=(
+            "https://github.com/Sanster/models/releases/download/add_big_lama/big-lama.pt",
+            "https://github.com/enesmsahin/simple-lama-inpainting/releases/download/v0.1.0/big-lama.pt",
+        ),
+        filename="big-lama.pt",
+        size=205_669_692,
+        checksum="sha256:344c77bbcb158f17dd143070d1e789f38a66c04202311ae3a258ef66667a9ea9",
+    ),
+    Model(
+        name="anime-manga-big-lama",
+        kind="inpainter",
+        title="LaMa, 18 blocks, trained further on anime and manga pictures, TorchScript",
+        licence="none stated by its publisher; derived from big-lama, whose terms are openly questioned",
+        source=f"{_LAMA_PAPER}; https://github.com/Sanster/models",
+        urls=("https://github.com/Sanster/models/releases/download/AnimeMangaInpainting/anime-manga-big-lama.pt",),
+        filename="anime-manga-big-lama.pt",
+        checksum="sha256:479d3afdcb7ed2fd944ed4ebcc39ca45b33491f0f2e43eb1000bd623cfb41823",
+    ),
+    Model(
+        name="lama-fourier",
+        kind="inpainter",
+        title="LaMa, 9 blocks; no stable address: give the path of your own file",
+        licence=_LAMA_LICENCE,
+        source=f"{_LAMA_PAPER}; https://github.com/advimman/lama",
+        filename="lama-fourier/models/best.ckpt",
+    ),
+    _classical(
+        "shift-map",
+        "shift-map, no weights: copies patches of the photo; the best looking of the classical ones",
+        f"Pritch et al., Shift-Map Image Editing, ICCV 2009; cv2.xphoto, {_OPENCV}",
+    ),
+    _classical(
+        "telea",
+        "Telea, no weights: marches inwards; small holes only",
+        f"Telea, An Image Inpainting Technique Based on the Fast Marching Method, 2004; {_OPENCV}",
+    ),
+    _classical(
+        "navier-stokes",
+        "Navier-Stokes, no weights: continues edges; small holes only",
+        f"Bertalmio et al., Navier-Stokes, Fluid Dynamics, and Image and Video Inpainting, CVPR 2001; {_OPENCV}",
+    ),
+)
+
+REGISTRY: Final[dict[str, Model]] = {model.name: model for model in _MODELS}
+"""Every model by name."""
+
+
+def names(kind: Kind | None = None) -> tuple[str, ...]:
+    """The names of all models, or of those of one kind, in the order of the table."""
+    return tuple(model.name for model in _MODELS if kind in (None, model.kind))
+
+
+def get(name: str) -> Model:
+    """The model of that name.
+
+    Raises:
+        UsageError: there is none; the message names the closest ones.
+    """
+    if name in REGISTRY:
+        return REGISTRY[name]
+    close = difflib.get_close_matches(
+        name.lower().replace("_", "-"), {n.replace("_", "-"): n for n in REGISTRY}, 3, 0.5
+    )
+    spelled = [n for c in close for n in REGISTRY if n.replace("_", "-") == c]
+    hint = f"did you mean {' or '.join(spelled)}?" if spelled else f"known are {', '.join(REGISTRY)}"
+    raise UsageError(f"unknown model {name!r}, and no such file: {hint}")

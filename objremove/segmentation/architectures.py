@@ -1,0 +1,89 @@
+"""Which network belongs to which name: how to build it, which classes it tells apart, at which scale it was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import nn
+from torchvision.models import detection, segmentation
+
+from objremove.classes import COCO, VOC
+from objremove.segmentation.slim_deeplab import SlimDeepLab
+from objremove.segmentation.weights import State, fits
+
+_VOC_CLASSES: Final = dict(enumerate(VOC))
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network without its weights.
+
+    Attributes:
+        build: makes it, with random weights, in eval mode, without auxiliary heads.
+        classes: class name by the index of its logit.
+        short_side: the photo's short side in pixels that it is given.
+        stride: input pixels for each logit before any upsampling inside the network.
+        flip: whether to average with the mirrored photo.
+        boxes: whether it is a detector with a mask in each box (Mask R-CNN) or labels every pixel.
+    """
+
+    build: Callable[[], nn.Module]
+    classes: dict[int, str]
+    short_side: int = 520
+    stride: int = 8
+    flip: bool = False
+    boxes: bool = False
+
+
+def _semantic(builder: Callable[..., nn.Module]) -> Callable[[], nn.Module]:
+    return lambda: builder(weights=None, weights_backbone=None, num_classes=len(VOC)).eval()
+
+
+def _mask_rcnn(builder: Callable[..., nn.Module], norm_eps: float) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        network = builder(weights=None, weights_backbone=None, num_classes=91).eval()
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = norm_eps
+        return network
+
+    return build
+
+
+ARCHITECTURES: Final[dict[str, Architecture]] = {
+    "slim-deeplab-voc21": Architecture(lambda: SlimDeepLab().eval(), _VOC_CLASSES, short_side=224, flip=True),
+    "deeplabv3_resnet101": Architecture(_semantic(segmentation.deeplabv3_resnet101), _VOC_CLASSES),
+    "deeplabv3_resnet50": Architecture(_semantic(segmentation.deeplabv3_resnet50), _VOC_CLASSES),
+    "deeplabv3_mobilenet_v3_large": Architecture(
+        _semantic(segmentation.deeplabv3_mobilenet_v3_large), _VOC_CLASSES, stride=16
+    ),
+    "fcn_resnet101": Architecture(_semantic(segmentation.fcn_resnet101), _VOC_CLASSES),
+    "fcn_resnet50": Architecture(_semantic(segmentation.fcn_resnet50), _VOC_CLASSES),
+    "lraspp_mobilenet_v3_large": Architecture(_semantic(segmentation.lraspp_mobilenet_v3_large), _VOC_CLASSES),
+    # torchvision loads its first Mask R-CNN weights with the norms' epsilon set to 0: they were trained by other code.
+    "maskrcnn_resnet50_fpn": Architecture(
+        _mask_rcnn(detection.maskrcnn_resnet50_fpn, 0.0), COCO, short_side=800, boxes=True
+    ),
+    "maskrcnn_resnet50_fpn_v2": Architecture(
+        _mask_rcnn(detection.maskrcnn_resnet50_fpn_v2, 1e-5), COCO, short_side=800, boxes=True
+    ),
+}
+"""Every segmenter of the registry by name."""
+
+
+def without_auxiliary(state: State) -> State:
+    """`state` without the heads that only training uses."""
+    return {key: value for key, value in state.items() if not key.startswith("aux_classifier.")}
+
+
+def recognise(state: State) -> str | None:
+    """The name of the architecture whose keys and shapes `state` has, None where it is none of them."""
+    for name, architecture in ARCHITECTURES.items():
+        with torch.device("meta"):
+            network = architecture.build()
+        if fits(network, state):
+            return name
+    return None

@@ -1,0 +1,225 @@
+"""Semantic segmenters: networks that give every pixel a class (DeepLabV3, FCN, LR-ASPP, the embedded slim DeepLab).
+
+What is kept of a network's answer, for each class that is asked for, is its margin: the class's logit minus the highest of all
+other logits. It is positive exactly where the class wins. Connected components of positive margin become instances; their
+outlines are drawn from the margin at photo scale (`outline`).
+
+A large photo is looked at twice: once as a whole, once in overlapping tiles at up to twice that scale. The tiles see objects
+that the overview is too coarse for, but no context, so that plain textures look like objects to them: they only add objects
+that lie whole inside one tile, that they are sure of, and where the overview found nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from objremove.instances import Instance
+from objremove.segmentation.architectures import Architecture
+from objremove.segmentation.outline import FloatMap, as_uint8, by_falling_area, instance_from_logits, resize
+from objremove.types import Mask, Pixels
+
+DEFAULT_CONFIDENCE = 0.5
+TILE_CONFIDENCE = 0.8  # least mean probability of an object that only the tile pass saw
+LEAST_AREA = 0.0008  # components below this share of the photo are noise
+LEAST_AREA_IN_TILES = 0.02  # share of a tile
+
+_LONGEST = 3.0  # the network's long side at most, in short sides
+_TILE_SCALE = 2.0  # the tile pass at most this much finer than the overview
+_LEAST_GAIN = 1.4  # a tile pass less fine than this times the overview is not worth its time
+_MOST_TILES = 16
+_TILE_OVERLAP = 0.25
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A network's answer for K wanted classes at its own scale: `margin` and `probability`, each (K, h, w) float32."""
+
+    margin: FloatMap
+    probability: FloatMap
+
+
+@dataclass(frozen=True)
+class Component:
+    """A connected region of positive margin inside a frame (the whole photo, or a tile of it).
+
+    Attributes:
+        kind: which of the wanted classes, an index into `Scores`.
+        region: (h, w) bool at the network's scale.
+        score: mean probability of the class over the region.
+    """
+
+    kind: int
+    region: Mask
+    score: float
+
+    def touches(self, edges: tuple[bool, bool, bool, bool]) -> bool:
+        """Whether the region reaches one of the edges (top, bottom, left, right) that are marked."""
+        sides = (self.region[0], self.region[-1], self.region[:, 0], self.region[:, -1])
+        return any(marked and bool(side.any()) for marked, side in zip(edges, sides, strict=True))
+
+
+class SemanticSegmenter:
+    """A network that answers `{"out": (B, classes, h, w)}` logits for ImageNet-normalised RGB, as a `Segmenter`."""
+
+    def __init__(
+        self, network: nn.Module, name: str, architecture: Architecture, *, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """`network` in eval mode; dtype bfloat16 runs it under autocast."""
+        self.name = name
+        self.classes = tuple(label for label in architecture.classes.values() if label != "background")
+        self._architecture = architecture
+        self._network = network.to(device).to(memory_format=torch.channels_last)
+        self._device = device
+        self._dtype = dtype
+
+    def find(self, pixels: Pixels, labels: Collection[str], *, confidence: float | None = None) -> list[Instance]:
+        """As `Segmenter.find`; the default confidence is 0.5 for the mean probability over an object."""
+        wanted = {label: index for index, label in self._architecture.classes.items() if label in labels}
+        wanted.pop("background", None)
+        if not wanted:
+            return []
+        least = DEFAULT_CONFIDENCE if confidence is None else confidence
+        overview = self._overview(pixels, list(wanted.values()))
+        names = list(wanted)
+        found = [
+            self._draw(component, overview, _size(pixels), names)
+            for component in components(overview, LEAST_AREA)
+            if component.score >= least
+        ]
+        found += self._find_in_tiles(pixels, names, list(wanted.values()), overview, max(least, TILE_CONFIDENCE))
+        return by_falling_area([instance for instance in found if instance is not None])
+
+    def _overview(self, pixels: Pixels, indices: list[int]) -> Scores:
+        small = resize(as_uint8(pixels), network_size(_size(pixels), self._architecture.short_side))
+        return self._score(small, indices)
+
+    def _draw(self, component: Component, scores: Scores, size: tuple[int, int], names: list[str]) -> Instance | None:
+        """A component of the overview at photo scale."""
+        scale = max(size[0] / component.region.shape[0], size[1] / component.region.shape[1])
+        return instance_from_logits(
+            own_margin(component, scores),
+            size,
+            label=names[component.kind],
+            score=component.score,
+            boundary_error=self._architecture.stride * scale / 2,
+            source=self.name,
+        )
+
+    def _find_in_tiles(
+        self, pixels: Pixels, names: list[str], indices: list[int], overview: Scores, least: float
+    ) -> list[Instance]:
+        """What only the finer look sees; nothing for photos that are not much larger than the network's own scale."""
+        size = _size(pixels)
+        won = (overview.margin > 0).any(axis=0)
+        taken = np.zeros(won.shape, dtype=np.bool_)
+        found: list[Instance] = []
+        for x0, y0, x1, y1 in tiles(size, self._architecture.short_side):
+            side = self._architecture.short_side
+            scores = self._score(resize(as_uint8(pixels[y0:y1, x0:x1]), (side, side)), indices)
+            edges = (y0 > 0, y1 < size[0], x0 > 0, x1 < size[1])
+            for component in components(scores, LEAST_AREA_IN_TILES):
+                if component.score < least or component.touches(edges):
+                    continue
+                instance = self._draw(component, scores, (y1 - y0, x1 - x0), names)
+                if instance is None:
+                    continue
+                moved = _moved(instance, (x0, y0), size)
+                footprint = _shrunk(moved, won.shape)
+                if not (footprint & (won | taken)).any():
+                    found.append(moved)
+                    taken |= footprint
+        return found
+
+    @torch.inference_mode()
+    def _score(self, rgb: NDArray[np.uint8], indices: list[int]) -> Scores:
+        """Margins and probabilities of the wanted classes for (h, w, 3) RGB at the network's scale."""
+        image = _normalised(torch.from_numpy(rgb).to(self._device))
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16):
+            logits = self._network(image)["out"].float()
+            if self._architecture.flip:
+                logits = (logits + self._network(image.flip(3))["out"].float().flip(3)) / 2
+        first, second = logits[0].topk(2, dim=0).values
+        own = logits[0, indices]
+        margin = own - torch.where(own >= first, second, first)
+        probability = logits[0].softmax(0)[indices]
+        return Scores(margin.cpu().numpy(), probability.cpu().numpy())
+
+
+def network_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    """What a photo of `size` = (H, W) is resized to: the short side as given, the long side at most three times as long."""
+    scale, longest = short_side / min(size), round(_LONGEST * short_side)
+    return min(round(size[0] * scale), longest), min(round(size[1] * scale), longest)
+
+
+def _size(pixels: Pixels) -> tuple[int, int]:
+    return pixels.shape[0], pixels.shape[1]
+
+
+def tiles(size: tuple[int, int], short_side: int) -> list[tuple[int, int, int, int]]:
+    """Overlapping squares (x0, y0, x1, y1) that cover a photo of `size` = (H, W), at most 16, each to be seen at `short_side`.
+
+    As fine as the photo is, but no finer than twice the overview; none where that would show nothing new.
+    """
+    height, width = size
+    scale = min(1.0, _TILE_SCALE * short_side / min(size))
+    while scale * min(size) >= _LEAST_GAIN * short_side:
+        side = round(short_side / scale)
+        rows, columns = _starts(height, side), _starts(width, side)
+        if len(rows) * len(columns) <= _MOST_TILES:
+            return [(x, y, x + side, y + side) for y in rows for x in columns]
+        scale *= 0.95
+    return []
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Where tiles of `side` begin along `length`, evenly, so that neighbours share at least a quarter."""
+    count = 1 + math.ceil(max(0, length - side) / (side * (1 - _TILE_OVERLAP)))
+    return [round(step * (length - side) / max(1, count - 1)) for step in range(count)]
+
+
+def components(scores: Scores, least_share: float) -> Iterator[Component]:
+    """The 8-connected regions of positive margin that cover at least `least_share` of the frame."""
+    for kind, margin in enumerate(scores.margin):
+        won = (margin > 0).astype(np.uint8)
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(won, connectivity=8)
+        for number in range(1, count):
+            if stats[number, cv2.CC_STAT_AREA] >= least_share * won.size:
+                region = labels == number
+                yield Component(kind, region, float(scores.probability[kind][region].mean()))
+
+
+def own_margin(component: Component, scores: Scores) -> FloatMap:
+    """(h, w) margin of the component's class, made negative inside the class's other components."""
+    margin = scores.margin[component.kind]
+    return np.asarray(np.where(component.region, margin, -np.abs(margin)), dtype=np.float32)
+
+
+def _moved(instance: Instance, corner: tuple[int, int], size: tuple[int, int]) -> Instance:
+    """An instance of a tile at `corner` = (x, y) as one of the photo of `size` = (H, W)."""
+    x0, y0, x1, y1 = instance.box
+    x, y = corner
+    return replace(instance, box=(x0 + x, y0 + y, x1 + x, y1 + y), size=size)
+
+
+def _shrunk(instance: Instance, shape: tuple[int, int]) -> Mask:
+    """(h, w) bool: the cells of a coarse grid over the photo that the instance's box reaches."""
+    x0, y0, x1, y1 = instance.box
+    down, across = shape[0] / instance.size[0], shape[1] / instance.size[1]
+    footprint = np.zeros(shape, dtype=np.bool_)
+    footprint[int(y0 * down) : math.ceil(y1 * down), int(x0 * across) : math.ceil(x1 * across)] = True
+    return footprint
+
+
+def _normalised(rgb: Tensor) -> Tensor:
+    """(h, w, 3) uint8 RGB as (1, 3, h, w) float32, channels-last, in ImageNet's normalisation."""
+    mean, std = (torch.tensor(each, device=rgb.device) for each in (_MEAN, _STD))
+    return ((rgb.float() / 255 - mean) / std).permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
