@@ -15,16 +15,19 @@ Names follow ITU-T T.81: frame (SOF), scan (SOS), MCU, quantisation table (DQT).
 
 from __future__ import annotations
 
+import io
 import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import jpeglib
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from objremove import metadata
 from objremove.types import AnyArray, Mask
@@ -230,6 +233,23 @@ def with_metadata(encoded: bytes, segments: Sequence[Segment]) -> bytes:
     # A JFIF segment stands first in a file; the marker of Adobe, which tells CMYK from YCCK, may stand anywhere.
     parts = [*kept, *colour] if has_jfif else [*colour, *kept]
     return b"\xff\xd8" + b"".join(s.encode() for s in (*parts, *coding)) + fresh.scans
+
+
+def reencode(source: JpegFile, image: Image.Image, quality: int | None) -> bytes:
+    """A plain encoding of the stored frame with the source's metadata, for what cannot be spliced.
+
+    Sampling is the source's where Pillow has it (4:4:4, 4:2:2, 4:2:0); without a quality, so are the quantisation tables.
+    """
+    components = source.components
+    options: dict[str, Any] = {"quality": quality}
+    if quality is None:
+        numbers = list(dict.fromkeys(component.table for component in components))
+        options = {"qtables": [source.tables[number].ravel().tolist() for number in numbers]}
+    if len(components) == 3:
+        options["subsampling"] = {(1, 2): 1, (2, 2): 2}.get(source.largest, 0)
+    target = io.BytesIO()
+    image.save(target, "JPEG", **options)
+    return with_metadata(target.getvalue(), source.segments)
 
 
 def splice(source: JpegFile, channels: AnyArray, hole: Mask) -> bytes:

@@ -1,0 +1,395 @@
+"""From samples to files: one writer a format, each with the metadata that the source carried.
+
+Formats that Pillow writes without loss get exactly the samples that they are given. Where a format cannot hold what the
+photo has (transparency, 16 bits, ink separations), it is reduced as little as possible, and a warning says so.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from objremove import metadata, png, tiff
+from objremove.errors import PhotoError, UsageError
+from objremove.photo_modes import Layout, luma, to_rgb
+from objremove.photo_read import Carried
+from objremove.types import AnyArray
+
+_NAMES = {
+    "JPEG": ("jpg", "jpeg", "jpe", "jfif", "mpo"),
+    "PNG": ("png", "apng"),
+    "WEBP": ("webp",),
+    "TIFF": ("tif", "tiff"),
+    "AVIF": ("avif", "avifs"),
+    "BMP": ("bmp", "dib"),
+    "GIF": ("gif",),
+    "PPM": ("ppm", "pgm", "pbm", "pnm"),
+    "HEIF": ("heic", "heif", "hif"),
+}
+_MODES = {
+    "JPEG": ("L", "RGB", "CMYK"),
+    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "LA;16", "RGB;16", "RGBA;16"),
+    "WEBP": ("RGB", "RGBA"),
+    "TIFF": ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "RGB;16", "RGBA;16"),
+    "AVIF": ("L", "RGB", "RGBA"),
+    "BMP": ("1", "L", "P", "RGB", "RGBA"),
+    "GIF": ("1", "L", "P", "RGB", "RGBA"),
+    "PPM": ("1", "L", "RGB", "I;16"),
+    "HEIF": ("RGB", "RGBA"),
+}
+_QUALITY = {"JPEG": 95, "WEBP": 95, "AVIF": 90, "HEIF": 90}
+_LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+# Tags that describe how the source's samples lie in its file, and its orientation; the new file has its own.
+_TIFF_STRUCTURE = frozenset(
+    [
+        *range(254, 260),
+        262,
+        266,
+        273,
+        274,
+        *range(277, 280),
+        284,
+        317,
+        320,
+        *range(322, 326),
+        330,
+        338,
+        339,
+        347,
+        *range(512, 522),
+        *range(529, 533),
+        34675,
+    ]
+)
+_TIFF_XMP = 700
+_APP_LIMIT = 65_000  # bytes of one JPEG application segment, its signature set aside
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An encoded file.
+
+    Attributes:
+        data: its bytes.
+        warnings: what the format or the encoding could not keep.
+        format: Pillow's name of the format.
+    """
+
+    data: bytes
+    warnings: tuple[str, ...]
+    format: str
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What a writer needs: upright samples and what they mean, metadata, and the source file where it has the same format."""
+
+    samples: AnyArray
+    layout: Layout
+    carried: Carried
+    source: bytes | None
+    quality: int
+
+
+def own_format(name: str | None) -> str | None:
+    """Which of the formats that can be written a source of Pillow's format `name` belongs to; None for others."""
+    return next(
+        (canonical for canonical, names in _NAMES.items() if name and name.lower() in (canonical.lower(), *names)), None
+    )
+
+
+def format_name(name: str | None) -> str | None:
+    """Pillow's name of a format given by its name or extension in any case; `UsageError` for an unknown one."""
+    if name is None:
+        return None
+    plain = name.lower().lstrip(".")
+    for canonical, names in _NAMES.items():
+        if plain in names:
+            return canonical
+    raise UsageError(f"unknown file format {name!r}; use one of {', '.join(names[0] for names in _NAMES.values())}")
+
+
+def write(
+    samples: AnyArray, layout: Layout, carried: Carried, target: str, source: bytes | None, quality: int | None
+) -> Encoded:
+    """Encode upright samples.
+
+    Args:
+        samples: (H, W) or (H, W, C).
+        layout: what they mean.
+        carried: metadata; the orientation is set to 1 and the thumbnail dropped.
+        target: one of Pillow's names, see `format_name`.
+        source: the source file where it has the target's format.
+        quality: 1..100 for lossy formats, or None for a high one.
+
+    Raises:
+        PhotoError: the format cannot hold such a photo, such as a side that is too long for it.
+    """
+    samples, fitted, warnings = fit(samples, layout, target)
+    carried, lost = _fitting_profile(carried, layout, fitted)
+    exif = metadata.exif_upright(metadata.exif_without_thumbnail(carried.exif))
+    xmp = metadata.xmp_upright(metadata.xmp_without_thumbnails(carried.xmp))
+    job = Job(samples, fitted, replace(carried, exif=exif, xmp=xmp), source, quality or _QUALITY.get(target, 0))
+    try:
+        data, notes = _WRITERS[target](job)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise PhotoError(f"the photo cannot be written as {target}: {error}; choose another --format") from None
+    return Encoded(data, (*warnings, *lost, *notes), target)
+
+
+def fit(samples: AnyArray, layout: Layout, target: str) -> tuple[AnyArray, Layout, tuple[str, ...]]:
+    """Samples in the nearest mode that the format holds, and what was lost on the way there."""
+    if layout.mode in _MODES[target]:
+        return samples, layout, ()
+    rgb, alpha = to_rgb(samples, layout)
+    deep, grey = rgb.dtype == np.uint16, layout.mode[0] in "1LI"
+    for keep_alpha in (True, False) if alpha is not None else (False,):
+        for keep_deep in (True, False) if deep else (False,):
+            for keep_grey in (True, False) if grey else (False,):
+                mode = _mode_name(keep_grey, keep_alpha, keep_deep)
+                if mode in _MODES[target]:
+                    lost_alpha = alpha is not None and not keep_alpha
+                    warnings: tuple[str, ...] = (f"{target} has no transparency: it was dropped",) if lost_alpha else ()
+                    warnings += (f"{target} holds 8 bits a channel: 16 were reduced",) if deep and not keep_deep else ()
+                    return _composed(rgb, alpha if keep_alpha else None, keep_grey, keep_deep), Layout(mode), warnings
+    raise AssertionError(f"{target} holds neither grey nor RGB")
+
+
+def _mode_name(grey: bool, alpha: bool, deep: bool) -> str:
+    name = ("L" if grey else "RGB") + ("A" if alpha else "")
+    return name if not deep else "I;16" if name == "L" else f"{name};16"
+
+
+def _composed(rgb: AnyArray, alpha: AnyArray | None, grey: bool, deep: bool) -> AnyArray:
+    """(H, W) or (H, W, C) samples of grey or RGB with or without alpha, in 16 or 8 bits."""
+    colour = luma(rgb)[..., None] if grey else rgb
+    joined = colour if alpha is None else np.concatenate([colour, alpha[..., None].astype(colour.dtype)], axis=2)
+    if joined.dtype == np.uint16 and not deep:
+        joined = ((joined.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    return np.ascontiguousarray(joined[..., 0] if joined.shape[2] == 1 else joined)
+
+
+def _fitting_profile(carried: Carried, before: Layout, after: Layout) -> tuple[Carried, tuple[str, ...]]:
+    """An ICC profile describes one colour space; where that changes, the profile goes."""
+
+    def space(layout: Layout) -> str:
+        return "grey" if layout.mode[0] in "1LI" else "CMYK" if layout.mode == "CMYK" else "RGB"
+
+    if not carried.icc or space(before) == space(after):
+        return carried, ()
+    return replace(carried, icc=b""), (
+        f"the {space(before)} colour profile does not fit {space(after)}: it was dropped",
+    )
+
+
+def to_image(samples: AnyArray, layout: Layout) -> Image.Image:
+    """A PIL image with exactly these samples, without metadata; not for 16-bit colour."""
+    if layout.mode == "1":
+        return Image.fromarray(samples)
+    height, width = samples.shape[:2]
+    octets = samples.astype(">u2") if layout.mode == "I;16B" else samples
+    image = Image.frombytes(layout.mode, (width, height), octets.tobytes())
+    if layout.palette is not None:
+        image.putpalette(layout.palette[:, :3].tobytes(), "RGB")
+    return image
+
+
+def _saved(job: Job, kind: str, **options: Any) -> bytes:
+    target = io.BytesIO()
+    to_image(job.samples, job.layout).save(target, kind, **{key: value for key, value in options.items() if value})
+    return target.getvalue()
+
+
+def _transparency(job: Job) -> dict[str, Any]:
+    """The transparent index, table or colour, for modes that have one."""
+    holds = job.layout.mode in ("P", "L", "RGB", "1", "I;16") and job.carried.transparency is not None
+    return {"transparency": job.carried.transparency} if holds else {}
+
+
+def _write_png(job: Job) -> tuple[bytes, tuple[str, ...]]:
+    if job.layout.mode.endswith(";16") and job.layout.mode != "I;16":
+        encoded = png.encode_deep(job.samples, job.layout.mode)
+    else:
+        target = io.BytesIO()
+        to_image(job.samples, job.layout).save(target, "PNG", **_transparency(job))
+        encoded = target.getvalue()
+    return png.with_metadata(encoded, job.source or _png_of_metadata(job.carried)), ()
+
+
+def _png_of_metadata(carried: Carried) -> bytes:
+    """A PNG of one pixel with the metadata of another format, as a source of chunks."""
+    text = PngImagePlugin.PngInfo()
+    if carried.xmp:
+        text.add_itxt("XML:com.adobe.xmp", carried.xmp.decode("utf-8", "replace"))
+    target = io.BytesIO()
+    options = {"icc_profile": carried.icc, "exif": carried.exif, "dpi": carried.dpi}
+    Image.new("L", (1, 1)).save(target, "PNG", pnginfo=text, **{key: value for key, value in options.items() if value})
+    return target.getvalue()
+
+
+def _write_jpeg(job: Job) -> tuple[bytes, tuple[str, ...]]:
+    blocks = {"exif": job.carried.exif, "xmp": job.carried.xmp}
+    kept = {name: block for name, block in blocks.items() if len(block) <= _APP_LIMIT}
+    notes = tuple(
+        f"{name.upper()} of {len(blocks[name])} bytes is too long for JPEG: dropped" for name in blocks.keys() - kept
+    )
+    data = _saved(job, "JPEG", quality=job.quality, icc_profile=job.carried.icc, dpi=job.carried.dpi, **kept)
+    return data, notes
+
+
+def _write_webp(job: Job) -> tuple[bytes, tuple[str, ...]]:
+    lossless = job.source is not None and _is_lossless_webp(job.source)
+    options = {"icc_profile": job.carried.icc, "exif": job.carried.exif, "xmp": job.carried.xmp, "exact": True}
+    options |= {"lossless": True} if lossless else {"quality": job.quality}
+    return _saved(job, "WEBP", **options), () if lossless else _lossy_note(job, "WebP")
+
+
+def _is_lossless_webp(data: bytes) -> bool:
+    """Whether the first picture of the file is coded by VP8L: a chunk of its own, or one inside an animation frame."""
+    position = 12
+    while position + 8 <= len(data):
+        name, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        if name in (b"VP8 ", b"VP8L"):
+            return name == b"VP8L"
+        position += 8 + (16 if name == b"ANMF" else size + size % 2)
+    return False
+
+
+def _lossy_note(job: Job, name: str) -> tuple[str, ...]:
+    if job.source is None:
+        return ()
+    return (f"lossy {name} was encoded anew at quality {job.quality}: pixels outside the hole changed slightly",)
+
+
+def _write_avif(job: Job) -> tuple[bytes, tuple[str, ...]]:
+    options = {"icc_profile": job.carried.icc, "exif": job.carried.exif, "xmp": job.carried.xmp}
+    return _saved(job, "AVIF", quality=job.quality, subsampling="4:4:4", **options), _lossy_note(job, "AVIF")
+
+
+def _write_heif(job: Job) -> tuple[bytes, tuple[str, ...]]:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise PhotoError("to write HEIC, pip install objremove[heif]") from None
+    image = to_image(job.samples, job.layout)
+    image.info = {"icc_profile": job.carried.icc} if job.carried.icc else {}
+    target = io.BytesIO()
+    blocks = {name: block for name, block in (("exif", job.carried.exif), ("xmp", job.carried.xmp)) if block}
+    pillow_heif.from_pillow(image).save(target, quality=job.quality, chroma=444, **blocks)
+    return target.getvalue(), _lossy_note(job, "HEIC")
+
+
+def _write_tiff(job: Job) -> tuple[bytes, tuple[str, ...]]:
+    carried = job.carried
+    compression = carried.compression if job.source else "tiff_adobe_deflate"
+    if job.layout.mode in ("RGB;16", "RGBA;16"):
+        return tiff.encode_deep(job.samples, compression, carried.icc, carried.dpi, carried.xmp)
+    notes: tuple[str, ...] = ()
+    if compression in _LOSSY_TIFF:
+        notes = (f"{compression} compression inside the TIFF became deflate, which keeps every other pixel",)
+        compression = "tiff_adobe_deflate"
+    data = _saved(
+        job,
+        "TIFF",
+        compression=compression,
+        exif=_tiff_tags(carried),
+        icc_profile=carried.icc,
+        dpi=None if job.source else carried.dpi,
+    )
+    return data, notes
+
+
+def _tiff_tags(carried: Carried) -> Image.Exif:
+    tags = Image.Exif()
+    if carried.exif:
+        tags.load(carried.exif)
+    for tag in _TIFF_STRUCTURE & set(tags):
+        del tags[tag]
+    if carried.xmp:
+        tags[_TIFF_XMP] = carried.xmp
+    return tags
+
+
+def _write_bmp(job: Job) -> tuple[bytes, tuple[str, ...]]:
+    return _saved(job, "BMP", dpi=job.carried.dpi), ()
+
+
+def _write_gif(job: Job) -> tuple[bytes, tuple[str, ...]]:
+    target = io.BytesIO()
+    # Without `optimize=False` Pillow drops unused palette entries, and indices move.
+    to_image(job.samples, job.layout).save(target, "GIF", optimize=False, **_transparency(job))
+    return target.getvalue(), ("GIF holds 256 colours: the photo was reduced",) if job.layout.mode in (
+        "RGB",
+        "RGBA",
+    ) else ()
+
+
+def _write_ppm(job: Job) -> tuple[bytes, tuple[str, ...]]:
+    return _saved(job, "PPM"), ()
+
+
+_WRITERS: dict[str, Callable[[Job], tuple[bytes, tuple[str, ...]]]] = {
+    "JPEG": _write_jpeg,
+    "PNG": _write_png,
+    "WEBP": _write_webp,
+    "TIFF": _write_tiff,
+    "AVIF": _write_avif,
+    "BMP": _write_bmp,
+    "GIF": _write_gif,
+    "PPM": _write_ppm,
+    "HEIF": _write_heif,
+}
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    The bytes go to a new file beside the target, to the disk, and then under the target's name; an existing target keeps its
+    permissions, and stays as it was until the last step.
+
+    Raises:
+        PhotoError: the folder is missing or not writable, the disk is full. Nothing is left behind.
+    """
+    path = Path(path)
+    draft = path.with_name(f".{path.name[:64]}.{secrets.token_hex(4)}.part")
+    try:
+        _write_synced(draft, data)
+        if path.exists():
+            os.chmod(draft, path.stat().st_mode & 0o7777)
+        os.replace(draft, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise PhotoError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself durable, where the system lets a folder be opened."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

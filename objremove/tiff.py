@@ -1,0 +1,81 @@
+"""TIFF with 16-bit colour, which Pillow cuts to 8 bits: read and written with tifffile, through OpenCV where a codec is missing."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from objremove.errors import PhotoError
+from objremove.types import AnyArray
+
+_BITS, _PHOTOMETRIC, _SAMPLES, _RGB = 258, 262, 277, 2
+_MODES = {3: "RGB;16", 4: "RGBA;16"}
+# Codecs that tifffile has without further packages, by the names that Pillow gives them.
+_COMPRESSIONS = {"raw": None, "tiff_adobe_deflate": "zlib", "tiff_deflate": "zlib"}
+
+
+def deep_mode(image: Image.Image) -> str | None:
+    """`RGB;16` or `RGBA;16` where a TIFF that Pillow opened has 16-bit colour, else None."""
+    tags: Any = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS, (1,))
+    if tags.get(_PHOTOMETRIC) != _RGB or max(bits) != 16:
+        return None
+    return _MODES.get(tags.get(_SAMPLES, 1))
+
+
+def read_deep(data: bytes, mode: str) -> AnyArray:
+    """(H, W, C) uint16 samples of the first page; raises `PhotoError` where neither library can decode them."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page = file.pages.first
+            samples = page.asarray()
+            if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and samples.ndim == 3:
+                samples = np.moveaxis(samples, 0, -1)
+    except ImportError:  # a codec of the package imagecodecs, such as LZW
+        samples = _read_with_opencv(data, mode)
+    except (ValueError, IndexError, RuntimeError, tifffile.TiffFileError) as error:
+        raise PhotoError(f"truncated or damaged TIFF ({error}); get a fresh copy") from None
+    if samples.dtype != np.uint16 or samples.shape[2:] != ({"RGB;16": 3, "RGBA;16": 4}[mode],):
+        raise PhotoError("a TIFF with an unusual layout of samples; save it as plain 16-bit RGB first")
+    return np.ascontiguousarray(samples)
+
+
+def _read_with_opencv(data: bytes, mode: str) -> AnyArray:
+    import cv2
+
+    image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim != 3:
+        raise PhotoError("a TIFF whose compression cannot be decoded here; pip install imagecodecs")
+    samples: AnyArray = image[..., [2, 1, 0, 3] if mode == "RGBA;16" else [2, 1, 0]]
+    return samples
+
+
+def encode_deep(
+    samples: AnyArray, compression: str | None, icc: bytes, dpi: tuple[float, float] | None, xmp: bytes
+) -> tuple[bytes, tuple[str, ...]]:
+    """A TIFF of (H, W, 3 or 4) uint16 samples and what could not be kept of the source's compression."""
+    import tifffile
+
+    known = (compression or "raw") in _COMPRESSIONS
+    target = io.BytesIO()
+    tifffile.imwrite(
+        target,
+        samples,
+        photometric="rgb",
+        compression=_COMPRESSIONS[compression or "raw"] if known else "zlib",
+        predictor=compression not in (None, "raw"),
+        iccprofile=icc or None,
+        resolution=dpi,
+        resolutionunit="INCH" if dpi else None,
+        extrasamples=["unassalpha"] if samples.shape[2] == 4 else None,
+        extratags=[(700, "B", len(xmp), xmp, True)] if xmp else [],
+        metadata=None,
+        software=False,
+    )
+    warnings = () if known else (f"compression {compression} of a 16-bit TIFF became deflate",)
+    return target.getvalue(), warnings
