@@ -1,34 +1,26 @@
 """Finding: class names, points and boxes in, instances out.
 
 `load` makes a `Segmenter` (class names), `load_prompter` a `Prompter` (points, boxes, sharper outlines). Third parties add
-segmenters with an entry point in the group `objremove.segmenters`: its name is what users type, and it refers to a callable
-`(device: torch.device, dtype: torch.dtype) -> Segmenter`.
+segmenters with an entry point in the group `objremove.segmenters` (see `objremove.plugins`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from objremove import models
+from objremove import models, plugins
 from objremove.errors import ModelError, UsageError
 from objremove.segmentation.base import Prompter, Segmenter
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ENTRY_POINTS", "Prompter", "Segmenter", "load", "load_prompter", "plugins"]
+__all__ = ["Prompter", "Segmenter", "load", "load_prompter"]
 
-ENTRY_POINTS = "objremove.segmenters"
 Progress = Callable[[int, int], None]
-
-
-def plugins() -> tuple[str, ...]:
-    """Names of the segmenters that installed packages add."""
-    return tuple(sorted({point.name for point in metadata.entry_points(group=ENTRY_POINTS)}))
 
 
 def load(
@@ -55,9 +47,8 @@ def load(
         ModelError: the weights are missing, damaged, not the published ones, or of no known architecture.
     """
     name = os.fspath(name_or_path)
-    points = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
-    if name in points and name not in models.REGISTRY:
-        return _from_plugin(points[name], device, dtype)
+    if name not in models.REGISTRY and name in plugins.names(plugins.SEGMENTERS):
+        return plugins.load(plugins.SEGMENTERS, name, Segmenter, device=device, dtype=dtype)
     path = _weights(name, "segmenter", offline=offline or not fetch, progress=progress)
 
     from objremove.segmentation.architectures import ARCHITECTURES, recognise, without_auxiliary
@@ -111,20 +102,8 @@ def _weights(name: str, kind: models.Kind, *, offline: bool, progress: Progress 
     try:
         model = models.get(name)
     except UsageError as error:
-        added = ", ".join(plugins()) if kind == "segmenter" else ""
+        added = ", ".join(plugins.names(plugins.SEGMENTERS)) if kind == "segmenter" else ""
         raise UsageError(f"{error}; added by plug-ins: {added}" if added else str(error)) from None
     if model.kind != kind:
         raise UsageError(f"model {name!r} is no {kind} but a {model.kind}: take one of {', '.join(models.names(kind))}")
     return models.fetch(name, progress=progress, offline=offline)
-
-
-def _from_plugin(point: metadata.EntryPoint, device: torch.device, dtype: torch.dtype) -> Segmenter:
-    try:
-        segmenter = point.load()(device, dtype)
-    except Exception as error:
-        raise ModelError(f"plug-in {point.name!r} ({point.value}) could not be loaded: {error}") from error
-    if not isinstance(segmenter, Segmenter):
-        raise ModelError(
-            f"plug-in {point.name!r} ({point.value}) gives no Segmenter: it needs name, classes and find()"
-        )
-    return segmenter

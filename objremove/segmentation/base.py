@@ -18,8 +18,11 @@ class Segmenter(Protocol):
         classes: the class names that it knows, spelled as in `objremove.classes.NAMES`.
     """
 
-    name: str
-    classes: tuple[str, ...]
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def find(self, pixels: Pixels, labels: Collection[str], *, confidence: float | None = None) -> list[Instance]:
         """Every object of the classes `labels` in `pixels`, (H, W, 3) RGB, by falling area.
@@ -37,7 +40,8 @@ class Prompter(Protocol):
         name: the model's name in the registry.
     """
 
-    name: str
+    @property
+    def name(self) -> str: ...  # noqa: D102
 
     def select(
         self,

@@ -107,7 +107,7 @@ def _from_points(pixels: Pixels, points: Points) -> Instance | None:
     region = _grow(whole.image, seeds, barred)
     hints = np.where(_thickened(region, 0.15), _MAYBE_BACK, _BACK).astype(np.uint8)
     hints[region] = _MAYBE_OBJECT
-    reach = max(1, round(0.01 * max(whole.image.shape[:2])))
+    reach = max(1, round(0.01 * max(height, width)))
     for x, y in seeds:
         cv2.circle(hints, (x, y), reach, _OBJECT, cv2.FILLED)
     for x, y in barred:
@@ -146,7 +146,7 @@ def _cut(image: NDArray[np.uint8], hints: _Hints) -> Mask:
     cv2.grabCut(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), maybe, (0, 0, 0, 0), *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
     found = np.isin(maybe, (_OBJECT, _MAYBE_OBJECT)).astype(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(found, connectivity=8)
-    large = stats[:, cv2.CC_STAT_AREA] >= 0.05 * max(1, np.count_nonzero(found))
+    large = stats[:, cv2.CC_STAT_AREA] >= 0.05 * max(1, int(np.count_nonzero(found)))
     large[0] = False
     return np.asarray(large[labels], dtype=np.bool_)
 
