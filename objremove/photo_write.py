@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import secrets
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -71,6 +72,7 @@ _TIFF_STRUCTURE = frozenset(
     ]
 )
 _TIFF_XMP = 700
+_TIFF_DIRECTORIES = (0x8769, 0x8825)  # EXIF and GPS
 _APP_LIMIT = 65_000  # bytes of one JPEG application segment, its signature set aside
 
 
@@ -237,7 +239,9 @@ def _png_of_metadata(carried: Carried) -> bytes:
 
 
 def _write_jpeg(job: Job) -> tuple[bytes, tuple[str, ...]]:
-    blocks = {"exif": job.carried.exif, "xmp": job.carried.xmp}
+    exif = job.carried.exif
+    signed = exif if not exif or exif.startswith(b"Exif\x00\x00") else b"Exif\x00\x00" + exif
+    blocks = {"exif": signed, "xmp": job.carried.xmp}
     kept = {name: block for name, block in blocks.items() if len(block) <= _APP_LIMIT}
     notes = tuple(
         f"{name.upper()} of {len(blocks[name])} bytes is too long for JPEG: dropped" for name in blocks.keys() - kept
@@ -291,32 +295,29 @@ def _write_heif(job: Job) -> tuple[bytes, tuple[str, ...]]:
 def _write_tiff(job: Job) -> tuple[bytes, tuple[str, ...]]:
     carried = job.carried
     compression = carried.compression if job.source else "tiff_adobe_deflate"
-    if job.layout.mode in ("RGB;16", "RGBA;16"):
-        return tiff.encode_deep(job.samples, compression, carried.icc, carried.dpi, carried.xmp)
+    dpi = None if job.source else carried.dpi  # a TIFF's own density is among its tags
     notes: tuple[str, ...] = ()
-    if compression in _LOSSY_TIFF:
-        notes = (f"{compression} compression inside the TIFF became deflate, which keeps every other pixel",)
-        compression = "tiff_adobe_deflate"
-    data = _saved(
-        job,
-        "TIFF",
-        compression=compression,
-        exif=_tiff_tags(carried),
-        icc_profile=carried.icc,
-        dpi=None if job.source else carried.dpi,
-    )
-    return data, notes
+    if job.layout.mode in ("RGB;16", "RGBA;16"):
+        data, notes = tiff.encode_deep(job.samples, compression, carried.icc, dpi)
+    else:
+        if compression in _LOSSY_TIFF:
+            notes = (f"{compression} compression inside the TIFF became deflate, which keeps every other pixel",)
+            compression = "tiff_adobe_deflate"
+        data = _saved(job, "TIFF", compression=compression, icc_profile=carried.icc, dpi=dpi)
+    try:
+        return tiff.with_tags(data, _tiff_tags(carried)), notes
+    except (struct.error, TypeError, ValueError, KeyError, AttributeError):
+        return data, (*notes, "the EXIF block is damaged: it was dropped")
 
 
-def _tiff_tags(carried: Carried) -> Image.Exif:
-    tags = Image.Exif()
+def _tiff_tags(carried: Carried) -> dict[int, Any]:
+    """EXIF as TIFF tags, its directories as dicts, without what describes the source's own samples."""
+    exif = Image.Exif()
     if carried.exif:
-        tags.load(carried.exif)
-    for tag in _TIFF_STRUCTURE & set(tags):
-        del tags[tag]
-    if carried.xmp:
-        tags[_TIFF_XMP] = carried.xmp
-    return tags
+        exif.load(carried.exif)
+    tags = {tag: exif[tag] for tag in exif if tag not in _TIFF_STRUCTURE}
+    tags |= {tag: exif.get_ifd(tag) for tag in _TIFF_DIRECTORIES if tag in tags}
+    return tags | ({_TIFF_XMP: carried.xmp} if carried.xmp else {})
 
 
 def _write_bmp(job: Job) -> tuple[bytes, tuple[str, ...]]:

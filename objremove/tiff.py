@@ -1,12 +1,17 @@
-"""TIFF with 16-bit colour, which Pillow cuts to 8 bits: read and written with tifffile, through OpenCV where a codec is missing."""
+"""TIFF where Pillow falls short: 16-bit colour, which it cuts to 8 bits, and EXIF directories in compressed files.
+
+16-bit colour is read and written with tifffile, and read with OpenCV where tifffile has no codec.
+"""
 
 from __future__ import annotations
 
 import io
+import struct
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from objremove.errors import PhotoError
 from objremove.types import AnyArray
@@ -55,8 +60,38 @@ def _read_with_opencv(data: bytes, mode: str) -> AnyArray:
     return samples
 
 
+def with_tags(data: bytes, tags: Mapping[int, Any]) -> bytes:
+    """The TIFF with more tags in its first directory; those that it has already stay as they are.
+
+    Args:
+        data: a classic TIFF of one page.
+        tags: values by tag number as Pillow has them; a directory, such as EXIF's or GPS's, is a dict.
+    """
+    order = "<" if data[:2] == b"II" else ">"
+    (start,) = struct.unpack_from(order + "I", data, 4)
+    entries = _entries(data, start, order)
+    added = TiffImagePlugin.ImageFileDirectory_v2(prefix=data[:2])
+    for tag, value in tags.items():
+        if tag not in entries:
+            added[tag] = value
+    data += bytes(len(data) % 2)
+    block = added.tobytes(len(data))
+    merged = sorted((_entries(block, 0, order) | entries).items())
+    data, start = data + block + bytes(len(block) % 2), len(data) + len(block) + len(block) % 2
+    directory = struct.pack(order + "H", len(merged)) + b"".join(entry for _, entry in merged) + bytes(4)
+    return data[:4] + struct.pack(order + "I", start) + data[8:] + directory
+
+
+def _entries(data: bytes, start: int, order: str) -> dict[int, bytes]:
+    """The 12-byte entries of a directory by tag."""
+    (count,) = struct.unpack_from(order + "H", data, start)
+    starts = range(start + 2, start + 2 + 12 * count, 12)
+    entries = [data[position : position + 12] for position in starts]
+    return {struct.unpack_from(order + "H", entry)[0]: entry for entry in entries}
+
+
 def encode_deep(
-    samples: AnyArray, compression: str | None, icc: bytes, dpi: tuple[float, float] | None, xmp: bytes
+    samples: AnyArray, compression: str | None, icc: bytes, dpi: tuple[float, float] | None
 ) -> tuple[bytes, tuple[str, ...]]:
     """A TIFF of (H, W, 3 or 4) uint16 samples and what could not be kept of the source's compression."""
     import tifffile
@@ -73,7 +108,6 @@ def encode_deep(
         resolution=dpi,
         resolutionunit="INCH" if dpi else None,
         extrasamples=["unassalpha"] if samples.shape[2] == 4 else None,
-        extratags=[(700, "B", len(xmp), xmp, True)] if xmp else [],
         metadata=None,
         software=False,
     )

@@ -1,0 +1,588 @@
+"""Photo: any file, image, array or tensor in; the same kind of thing out, with nothing changed outside the hole."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+
+from objremove import metadata
+from objremove.errors import PhotoError, UsageError
+from objremove.photo import Photo, write_atomic
+from objremove.photo_modes import black_ratio, to_inks
+from objremove.photo_read import stored, upright
+
+ORIENTATION = 0x0112
+
+
+def noise(height, width, channels=3, dtype=np.uint8, seed=0):
+    values = np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (height, width, channels), endpoint=True)
+    return values.astype(dtype)
+
+
+def image_of(mode, height, width):
+    """A PIL image of any mode, its content random."""
+    if mode == "1":
+        return Image.fromarray(noise(height, width, 1)[..., 0] > 127)
+    if mode == "I;16":
+        return Image.fromarray(noise(height, width, 1, np.uint16)[..., 0])
+    channels = len(Image.new(mode, (1, 1)).getbands())
+    image = Image.frombytes(mode, (width, height), noise(height, width, channels).tobytes())
+    if mode in ("P", "PA"):
+        image.putpalette(noise(1, 256, 3, seed=1).tobytes())
+    return image
+
+
+def save(image, kind, **options):
+    target = io.BytesIO()
+    image.save(target, kind, **options)
+    return target.getvalue()
+
+
+def box(size, *where):
+    hole = np.zeros(size, dtype=np.bool_)
+    hole[where] = True
+    return hole
+
+
+def edited(photo, hole, colour=(10, 200, 90)):
+    pixels = photo.pixels.copy()
+    pixels[hole] = np.array(colour) * (257 if pixels.dtype == np.uint16 else 1)
+    return pixels
+
+
+LOSSLESS = [
+    *(("PNG", mode, {}) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")),
+    *(("TIFF", mode, {}) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16")),
+    ("TIFF", "RGB", {"compression": "tiff_lzw"}),
+    ("TIFF", "1", {"compression": "group4"}),
+    ("TIFF", "RGB", {"compression": "jpeg"}),
+    *(("BMP", mode, {}) for mode in ("1", "L", "P", "RGB")),
+    *(("GIF", mode, {}) for mode in ("L", "P")),
+    *(("WEBP", mode, {"lossless": True, "exact": True}) for mode in ("RGB", "RGBA")),
+    *(("PPM", mode, {}) for mode in ("L", "RGB")),
+]
+
+
+@pytest.mark.parametrize(("kind", "mode", "options"), LOSSLESS)
+@settings(max_examples=6, deadline=None)
+@given(height=st.integers(1, 24), width=st.integers(1, 24), data=st.data())
+def test_lossless_formats_keep_every_sample_outside_the_hole(kind, mode, options, height, width, data):
+    source = save(image_of(mode, height, width), kind, **options)
+    photo = Photo.open(source)
+    bits = data.draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width))
+    hole = np.array(bits, dtype=np.bool_).reshape(height, width)
+
+    encoded = photo.encode(edited(photo, hole), hole)
+
+    if not hole.any():
+        assert encoded.data == source
+    with Image.open(io.BytesIO(source)) as before, Image.open(io.BytesIO(encoded.data)) as after:
+        assert (after.format, after.size, after.mode) == (before.format, before.size, before.mode)
+        np.testing.assert_array_equal(np.array(after)[~hole], np.array(before)[~hole])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "I;16"])
+@settings(max_examples=6, deadline=None)
+@given(height=st.integers(1, 12), width=st.integers(1, 12), seed=st.integers(0, 99))
+def test_images_keep_mode_size_and_samples(mode, height, width, seed):
+    image = image_of(mode, height, width)
+    before = np.array(image)
+    photo = Photo.open(image)
+    hole = np.random.default_rng(seed).random((height, width)) > 0.5
+    result = photo.like_source(edited(photo, hole), hole)
+    assert (result.mode, result.size) == (image.mode, image.size)
+    np.testing.assert_array_equal(np.array(result)[~hole], before[~hole])
+    np.testing.assert_array_equal(np.array(image), before)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 3), (5, 7, 4)])
+@pytest.mark.parametrize("dtype", ["uint8", ">u2", "uint16", "float32", "float64", "float16"])
+def test_arrays_keep_shape_dtype_and_values(shape, dtype):
+    rng = np.random.default_rng(3)
+    kind = np.dtype(dtype)
+    array = (
+        rng.random(shape).astype(kind) if kind.kind == "f" else rng.integers(0, np.iinfo(kind).max, shape).astype(kind)
+    )
+    before = array.copy()
+    photo = Photo.open(array)
+    hole = box((5, 7), slice(1, 3), slice(2, 5))
+    result = photo.like_source(edited(photo, hole, (0, 0, 0)), hole)
+    assert (result.shape, result.dtype) == (array.shape, array.dtype)
+    np.testing.assert_array_equal(result[~hole], array[~hole])
+    assert not result[..., :3][hole].any() if array.ndim == 3 else not result[hole].any()
+    np.testing.assert_array_equal(array, before)
+    result[...] = 0
+    np.testing.assert_array_equal(array, before)  # no shared memory
+
+
+def test_a_mask_like_array_stays_boolean():
+    photo = Photo.open(np.eye(4, dtype=bool))
+    result = photo.like_source(edited(photo, box((4, 4), 0), (255, 255, 255)), box((4, 4), 0))
+    assert result.dtype == np.bool_
+    assert result[0].all()
+    np.testing.assert_array_equal(result[1:], np.eye(4, dtype=bool)[1:])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "bfloat16"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_tensors_keep_shape_dtype_and_values(dtype, channels):
+    torch = pytest.importorskip("torch")
+    kind = getattr(torch, dtype)
+    tensor = (
+        torch.rand(channels, 6, 5).to(kind)
+        if kind.is_floating_point
+        else torch.randint(0, 256, (channels, 6, 5)).to(kind)
+    )
+    before = tensor.clone()
+    photo = Photo.open(tensor)
+    hole = box((6, 5), slice(2, 4))
+    result = photo.like_source(edited(photo, hole), hole)
+    assert (result.dtype, result.shape, result.device) == (tensor.dtype, tensor.shape, tensor.device)
+    assert torch.equal(result[:, ~torch.from_numpy(hole)], before[:, ~torch.from_numpy(hole)])
+    assert torch.equal(tensor, before)
+
+
+def test_pixels_are_read_only_and_strange_edits_are_refused():
+    photo = Photo.open(noise(4, 4))
+    assert not photo.pixels.flags.writeable
+    with pytest.raises(ValueError, match="hole"):
+        photo.encode(photo.pixels, np.zeros((4, 5), dtype=bool))
+    with pytest.raises(ValueError, match="pixels"):
+        photo.encode(photo.pixels.astype(np.uint16), np.zeros((4, 4), dtype=bool))
+    with pytest.raises(ValueError, match="alpha"):
+        photo.encode(photo.pixels, np.zeros((4, 4), dtype=bool), alpha=np.zeros((4, 4), dtype=np.uint8))
+
+
+# Sixteen bits
+
+
+def deep_png(colour_type, channels, extra=b""):
+    samples = noise(9, 11, channels, np.uint16)
+    rows = b"".join(b"\x00" + row.astype(">u2").tobytes() for row in samples)
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 11, 9, 16, colour_type, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""), samples
+
+
+@pytest.mark.parametrize(("colour_type", "channels", "mode"), [(2, 3, "RGB;16"), (4, 2, "LA;16"), (6, 4, "RGBA;16")])
+def test_sixteen_bit_png_stays_sixteen_bit(colour_type, channels, mode):
+    source, samples = deep_png(colour_type, channels)
+    photo = Photo.open(source)
+    assert (photo.mode, photo.pixels.dtype) == (mode, np.uint16)
+    colours = samples[..., : 1 if channels == 2 else 3]
+    np.testing.assert_array_equal(photo.pixels, np.broadcast_to(colours, photo.pixels.shape))
+    hole = box((9, 11), slice(2, 5), slice(3, 8))
+    again = Photo.open(photo.encode(edited(photo, hole, (7, 7, 7)), hole).data)
+    assert again.mode == mode
+    np.testing.assert_array_equal(again.pixels[~hole], photo.pixels[~hole])
+    assert (again.pixels[hole] == 7 * 257).all()
+    if photo.alpha is not None:
+        np.testing.assert_array_equal(again.alpha, samples[..., -1])
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_sixteen_bit_tiff_stays_sixteen_bit(channels, compression):
+    import tifffile
+
+    samples = noise(9, 11, channels, np.uint16)
+    target = io.BytesIO()
+    extra = ["unassalpha"] if channels == 4 else None
+    tifffile.imwrite(target, samples, photometric="rgb", compression=compression, extrasamples=extra, iccprofile=b"icc")
+    photo = Photo.open(target.getvalue())
+    np.testing.assert_array_equal(photo.pixels, samples[..., :3])
+    hole = box((9, 11), slice(2, 5))
+    data = photo.encode(edited(photo, hole), hole).data
+    again = Photo.open(data)
+    np.testing.assert_array_equal(again.pixels[~hole], photo.pixels[~hole])
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        assert file.pages.first.tags[34675].value == b"icc"
+        assert file.pages.first.compression == (8 if compression else 1)
+
+
+# Palette, transparency, ink
+
+
+def test_palette_takes_its_nearest_opaque_colour_and_keeps_the_transparent_index():
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 255, 0, 10, 10, 10, 250, 0, 0, 0, 0, 250])
+    image.putpixel((3, 3), 0)
+    photo = Photo.open(save(image, "PNG", transparency=0))
+    assert photo.alpha is not None
+    assert photo.alpha[3, 3] == 0
+    hole = box((4, 4), slice(2, 4))
+    pixels = edited(photo, hole, (0, 255, 0))  # the colour of the transparent entry itself
+    with Image.open(io.BytesIO(photo.encode(pixels, hole).data)) as after:
+        indices = np.array(after)
+        assert after.info["transparency"] == 0
+    assert indices[3, 3] == 0  # was transparent, stays so
+    assert (indices[2] != 0).all()  # was opaque, stays so
+    assert (indices[:2] == 1).all()
+
+
+def test_alpha_changes_in_the_hole_only_when_it_is_given():
+    photo = Photo.open(image_of("RGBA", 6, 6))
+    hole = box((6, 6), slice(0, 2))
+    kept = photo.like_source(edited(photo, hole), hole)
+    np.testing.assert_array_equal(np.array(kept)[..., 3], photo.alpha)
+    given_alpha = photo.like_source(edited(photo, hole), hole, np.full((6, 6), 77, dtype=np.uint8))
+    assert (np.array(given_alpha)[hole, 3] == 77).all()
+    np.testing.assert_array_equal(np.array(given_alpha)[~hole], np.array(kept)[~hole])
+
+
+@settings(max_examples=30, deadline=None)
+@given(ratio=st.floats(0, 1), seed=st.integers(0, 1000))
+def test_inks_show_the_colour_that_was_asked_for(ratio, seed):
+    colours = noise(1, 64, 3, seed=seed)[0]
+    inks = to_inks(colours, ratio)
+    shown = np.array(Image.frombytes("CMYK", (64, 1), inks.tobytes()).convert("RGB"))[0]
+    assert np.abs(shown.astype(int) - colours).max() <= 2
+
+
+def test_black_is_made_as_it_is_made_around_the_hole():
+    colours = noise(40, 40).reshape(-1, 3)
+    for ratio in (0.0, 0.4, 1.0):
+        inks = to_inks(colours, ratio).reshape(40, 40, 4)
+        assert black_ratio(inks, box((40, 40), slice(10, 20), slice(10, 20))) == pytest.approx(ratio, abs=0.03)
+
+
+# Orientation and metadata
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turning_upright_agrees_with_pillow_and_back(orientation):
+    pixels = noise(4, 6)
+    image = Image.fromarray(pixels)
+    image.getexif()[ORIENTATION] = orientation
+    np.testing.assert_array_equal(upright(pixels, orientation), np.array(ImageOps.exif_transpose(image)))
+    np.testing.assert_array_equal(stored(upright(pixels, orientation), orientation), pixels)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+def test_the_fill_lands_where_it_was_seen(kind, orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    blank = Image.new("RGB", (64, 48), (128, 128, 128))
+    source = save(blank, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    photo = Photo.open(source)
+    assert photo.size == ((64, 48) if orientation >= 5 else (48, 64))
+    hole = box(photo.size, slice(0, 16), slice(16, 32))
+    data = photo.encode(edited(photo, hole, (255, 0, 0)), hole).data
+
+    after = Photo.open(data)
+    red = after.pixels[..., 0].astype(int) - after.pixels[..., 1] > 100
+    np.testing.assert_array_equal(red[2:14, 18:30], True)
+    assert not red[~hole].any()
+    with Image.open(io.BytesIO(data)) as image:
+        tag = image.getexif().get(ORIENTATION, 1)
+    assert tag == (orientation if kind == "JPEG" else 1)  # a spliced JPEG keeps its stored frame
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_an_image_comes_back_in_its_own_frame(orientation):
+    image = image_of("RGB", 8, 12)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    image.info["exif"] = exif.tobytes()
+    photo = Photo.open(image)
+    result = photo.like_source(photo.pixels, box(photo.size, 0))
+    assert result.size == image.size
+    np.testing.assert_array_equal(np.array(result), np.array(image))
+
+
+def exif_with_thumbnail(order=">"):
+    """EXIF with a maker note that has a fixed place, and a JPEG thumbnail in IFD1."""
+    thumbnail, note = b"\xff\xd8THUMBNAIL\xff\xd9", b"MakerNote!"
+
+    def directory(fields, following):
+        packed = b"".join(struct.pack(order + "HHII", *field) for field in fields)
+        return struct.pack(order + "H", len(fields)) + packed + struct.pack(order + "I", following)
+
+    note_at = 8 + (2 + 12 * 2 + 4)
+    sub_at = note_at + len(note)
+    second_at = sub_at + 2 + 12 + 4
+    thumbnail_at = second_at + 2 + 12 * 2 + 4
+    orientation = 6 << 16 if order == ">" else 6
+    first = directory([(ORIENTATION, 3, 1, orientation), (0x8769, 4, 1, sub_at)], second_at)
+    sub = directory([(0x927C, 7, len(note), note_at)], 0)
+    second = directory([(0x0201, 4, 1, thumbnail_at), (0x0202, 4, 1, len(thumbnail))], 0)
+    header = (b"MM" if order == ">" else b"II") + struct.pack(order + "HI", 42, 8)
+    return b"Exif\x00\x00" + header + first + note + sub + second + thumbnail
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_thumbnail_goes_and_the_maker_note_stays_in_place(order):
+    exif = exif_with_thumbnail(order)
+    cleaned = metadata.exif_without_thumbnail(exif)
+    assert b"THUMBNAIL" not in cleaned
+    assert cleaned.index(b"MakerNote!") == exif.index(b"MakerNote!")
+    tags = Image.Exif()
+    tags.load(cleaned)
+    assert not tags.get_ifd(ExifTags.IFD.IFD1)
+    assert tags[ORIENTATION] == 6
+    tags.load(metadata.exif_upright(cleaned))
+    assert tags[ORIENTATION] == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 120), st.sampled_from("<>"))
+def test_damaged_exif_never_raises(junk, position, order):
+    exif = exif_with_thumbnail(order)
+    damaged = exif[:position] + junk + exif[position + len(junk) // 2 :]
+    for change in (metadata.exif_without_thumbnail, metadata.exif_upright):
+        assert isinstance(change(damaged), bytes)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_no_written_file_has_the_thumbnail(kind):
+    source = save(image_of("RGB", 32, 32), kind, exif=exif_with_thumbnail())
+    assert b"THUMBNAIL" in source
+    photo = Photo.open(source)
+    hole = box(photo.size, slice(4, 8), slice(4, 8))
+    assert b"THUMBNAIL" not in photo.encode(edited(photo, hole), hole).data
+    assert b"THUMBNAIL" not in photo.encode(edited(photo, hole), hole, format="tiff").data
+    assert b"THUMBNAIL" not in photo.like_source(edited(photo, hole), hole)
+
+
+def test_photoshop_and_xmp_thumbnails_go():
+    block = b"8BIM" + struct.pack(">HBBI", 1036, 0, 0, 5) + b"small\x00"
+    other = b"8BIM" + struct.pack(">HBBI", 1005, 0, 0, 2) + b"ok"
+    assert metadata.irb_without_thumbnails(other + block + other) == other + other
+    xmp = b"<a/><xmp:Thumbnails><rdf:Alt>base64</rdf:Alt></xmp:Thumbnails><b/>"
+    cleaned = metadata.xmp_without_thumbnails(xmp)
+    assert b"base64" not in cleaned
+    assert len(cleaned) == len(xmp)
+
+
+ICC = b"a colour profile"
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+def test_exif_icc_xmp_and_density_are_kept(kind):
+    exif = Image.Exif()
+    exif[0x010F] = "Camera maker"
+    exif.get_ifd(0x8769)[0x9003] = "2026:11:20 10:00:00"
+    options = {"icc_profile": ICC, "exif": exif, "xmp": XMP, "dpi": (200, 200)}
+    if kind == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode())
+        options["pnginfo"] = text
+    if kind == "TIFF":
+        exif[700] = options.pop("xmp")
+        options["exif"] = exif.tobytes()
+    photo = Photo.open(save(image_of("RGB", 32, 32), kind, **options))
+    hole = box(photo.size, slice(4, 8), slice(4, 8))
+    for target in (kind, "png", "tiff", "jpg", "webp"):
+        encoded = photo.encode(edited(photo, hole), hole, format=target)
+        with Image.open(io.BytesIO(encoded.data)) as image:
+            image.load()
+            assert image.info["icc_profile"] == ICC
+            assert image.getexif()[0x010F] == "Camera maker"
+            assert image.getexif().get_ifd(0x8769)[0x9003] == "2026:11:20 10:00:00"
+            assert image.info["xmp"].rstrip(b"\x00") == XMP
+            if kind not in ("WEBP", "AVIF") and target not in ("webp", "WEBP"):
+                assert image.info["dpi"] == pytest.approx((200, 200), rel=1e-3)
+
+
+def test_png_chunks_are_copied():
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Author", "someone")
+    text.add_text("Prompt", "long " * 400, zip=True)
+    text.add(b"gAMA", struct.pack(">I", 45455))
+    text.add(b"prVt", b"private", after_idat=True)
+    photo = Photo.open(save(image_of("P", 8, 8), "PNG", pnginfo=text))
+    hole = box(photo.size, 0)
+    data = photo.encode(edited(photo, hole), hole).data
+    assert b"prVtprivate" in data
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        assert image.text == {"Author": "someone", "Prompt": "long " * 400}
+        assert image.info["gamma"] == 0.45455
+
+
+# Formats
+
+
+def test_another_format_on_request():
+    photo = Photo.open(save(image_of("RGBA", 20, 20), "PNG"))
+    hole = box(photo.size, slice(2, 5))
+    jpeg = photo.encode(edited(photo, hole), hole, format=".JPG")
+    assert jpeg.format == "JPEG"
+    assert "transparency" in jpeg.warnings[0]
+    webp = photo.encode(edited(photo, hole), hole, format="webp")
+    assert (webp.format, webp.warnings) == ("WEBP", ())
+    with pytest.raises(UsageError, match="unknown file format"):
+        photo.encode(photo.pixels, hole, format="xcf")
+    assert Photo.open(noise(3, 3)).encode(noise(3, 3), box((3, 3), 0)).format == "PNG"
+
+
+def test_lossy_webp_says_that_it_was_encoded_anew():
+    photo = Photo.open(save(image_of("RGB", 20, 20), "WEBP", quality=80))
+    hole = box(photo.size, slice(2, 5))
+    assert "outside the hole" in photo.encode(edited(photo, hole), hole).warnings[0]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "WEBP", "MPO", "AVIF"])
+def test_only_the_first_frame_is_kept_and_that_is_said(kind):
+    frames = [Image.new("RGB", (24, 24), colour) for colour in ((200, 0, 0), (0, 200, 0), (0, 0, 200))]
+    photo = Photo.open(save(frames[0], kind, save_all=True, append_images=frames[1:]))
+    assert photo.warnings == ("3 frames: only the first is kept",)
+    hole = box(photo.size, slice(0, 4))
+    encoded = photo.encode(edited(photo, hole, (200, 0, 0)), hole)
+    assert encoded.format == ("JPEG" if kind == "MPO" else kind)
+    with Image.open(io.BytesIO(encoded.data)) as image:
+        assert getattr(image, "n_frames", 1) == 1
+        assert np.abs(np.array(image.convert("RGB")).astype(int) - (200, 0, 0)).max() <= 3
+
+
+def test_heic_needs_its_extra_and_works_with_it(monkeypatch):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    target = io.BytesIO()
+    pillow_heif.from_pillow(Image.new("RGB", (64, 48), (120, 130, 140))).save(target, quality=95)
+    photo = Photo.open(target.getvalue())
+    assert (photo.format, photo.size) == ("HEIF", (48, 64))
+    hole = box(photo.size, slice(0, 16))
+    encoded = photo.encode(edited(photo, hole), hole)
+    assert encoded.format == "HEIF"
+    assert np.abs(Photo.open(encoded.data).pixels[32:].astype(int) - (120, 130, 140)).max() <= 4
+    monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
+    with pytest.raises(PhotoError, match=r"pip install objremove\[heif\]"):
+        Photo.open(target.getvalue())
+
+
+def test_a_path_gives_an_upright_image(tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    path = tmp_path / "turned.png"
+    path.write_bytes(save(image_of("L", 6, 9), "PNG", exif=exif))
+    photo = Photo.open(path)
+    result = photo.like_source(photo.pixels, box(photo.size, 0))
+    assert (result.mode, result.size) == ("L", (6, 9))
+    assert result.getexif()[ORIENTATION] == 1
+
+
+# Bad input
+
+
+def one_line_error(source, match, **options):
+    with pytest.raises(PhotoError, match=match) as caught:
+        Photo.open(source, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_empty_folder_and_no_picture(tmp_path):
+    one_line_error(tmp_path / "nowhere.jpg", "no such file")
+    one_line_error(tmp_path, "is a folder")
+    (tmp_path / "empty.jpg").touch()
+    one_line_error(tmp_path / "empty.jpg", "empty")
+    (tmp_path / "notes.jpg").write_text("just text, not a picture")
+    one_line_error(str(tmp_path / "notes.jpg"), "not a picture")
+    one_line_error(b"", "empty")
+    one_line_error(3.5, "cannot be read from float")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "AVIF", "TIFF", "PPM"])
+@pytest.mark.parametrize("part", [0.04, 0.5, 0.95])
+def test_truncated_files(kind, part):
+    source = save(image_of("RGB", 64, 64), kind)
+    one_line_error(source[: int(len(source) * part)], "damaged|truncated|not a picture")
+
+
+def test_truncated_sixteen_bit_files():
+    source, _ = deep_png(2, 3)
+    one_line_error(source[:-40], "truncated|damaged")
+
+
+def test_a_bomb_is_refused_before_it_is_decoded():
+    header, _ = deep_png(2, 3)
+    huge = bytearray(header)
+    huge[16:24] = struct.pack(">II", 60_000, 60_000)
+    huge[29:33] = struct.pack(">I", zlib.crc32(bytes(huge[12:29])))
+    one_line_error(bytes(huge), "3600 megapixels.*limit of 250.*--max-megapixels")
+    pillows_own = Image.MAX_IMAGE_PIXELS
+    one_line_error(save(image_of("RGB", 50, 50), "PNG"), "--max-megapixels", max_megapixels=0.001)
+    one_line_error(Image.new("L", (50, 50)), "--max-megapixels", max_megapixels=0.001)
+    assert pillows_own == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize(
+    ("array", "match"),
+    [
+        (np.zeros((0, 5, 3), np.uint8), "no pixels"),
+        (np.zeros((3, 5, 5), np.uint8), "shape"),
+        (np.zeros((2, 2, 2, 3), np.uint8), "shape"),
+        (np.zeros((5, 5, 3), np.int64), "dtype"),
+        (np.full((5, 5, 3), 3.0), "0..1"),
+        (np.full((5, 5, 3), np.nan), "0..1"),
+    ],
+)
+def test_arrays_that_are_no_photo(array, match):
+    one_line_error(array, match)
+
+
+def test_images_that_are_no_photo():
+    one_line_error(Image.new("RGB", (0, 4)), "no pixels")
+    one_line_error(Image.new("F", (4, 4)), "mode F")
+    one_line_error(Image.new("I", (4, 4), 70_000), "32-bit")
+
+
+# Writing
+
+
+def test_write_atomic_replaces_and_keeps_permissions(tmp_path):
+    target = tmp_path / "photo.jpg"
+    write_atomic(target, b"first")
+    target.chmod(0o640)
+    write_atomic(target, b"second")
+    assert target.read_bytes() == b"second"
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert os.listdir(tmp_path) == ["photo.jpg"]
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, step):
+    target = tmp_path / "photo.jpg"
+    target.write_bytes(b"the old photo")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(PhotoError, match="No space left"):
+        write_atomic(target, b"the new photo")
+    assert target.read_bytes() == b"the old photo"
+    assert os.listdir(tmp_path) == ["photo.jpg"]
+
+
+def test_an_interrupt_leaves_no_draft(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(tmp_path / "photo.jpg", b"data")
+    assert os.listdir(tmp_path) == []
+
+
+def test_targets_that_cannot_be_written(tmp_path):
+    with pytest.raises(PhotoError, match="cannot be written"):
+        write_atomic(tmp_path / "no" / "folder.jpg", b"data")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(PhotoError, match="cannot be written"):
+        write_atomic(tmp_path / "folder", b"data")
+    assert [path.name for path in Path(tmp_path).iterdir()] == ["folder"]
