@@ -51,7 +51,7 @@ def load(
         return plugins.load(plugins.SEGMENTERS, name, Segmenter, device=device, dtype=dtype)
     path = _weights(name, "segmenter", offline=offline or not fetch, progress=progress)
 
-    from objremove.segmentation.architectures import ARCHITECTURES, recognise, without_auxiliary
+    from objremove.segmentation.architectures import ARCHITECTURES, recognise, skeleton, without_auxiliary
     from objremove.segmentation.instance import InstanceSegmenter
     from objremove.segmentation.semantic import SemanticSegmenter
     from objremove.segmentation.weights import fold_batch_norm, load_state, read_state
@@ -61,7 +61,7 @@ def load(
     if architecture is None:
         raise ModelError(f"{path} holds weights of no known segmenter: known are {', '.join(ARCHITECTURES)}")
     chosen = ARCHITECTURES[architecture]
-    network = chosen.build()
+    network = skeleton(architecture)
     load_state(network, state, path=path)
     network = fold_batch_norm(network)
     if chosen.boxes:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import nn
 from torchvision.models import detection, segmentation
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from objremove.classes import COCO, VOC
 from objremove.segmentation.slim_deeplab import SlimDeepLab
@@ -22,7 +23,7 @@ class Architecture:
     """A network without its weights.
 
     Attributes:
-        build: makes it, with random weights, in eval mode, without auxiliary heads.
+        build: makes it in eval mode, without auxiliary heads.
         classes: class name by the index of its logit.
         short_side: the photo's short side in pixels that it is given.
         stride: input pixels for each logit before any upsampling inside the network.
@@ -74,6 +75,18 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
 """Every segmenter of the registry by name."""
 
 
+def skeleton(name: str) -> nn.Module:
+    """The network of that name on the meta device: shapes without values, made in no time and ready for `load_state`."""
+    with torch.device("meta"):
+        network = ARCHITECTURES[name].build()
+    if ARCHITECTURES[name].boxes:
+        # Anchors are no parameters: no file brings them, so that they are computed here for real.
+        rpn: Any = network.rpn
+        made = rpn.anchor_generator
+        rpn.anchor_generator = AnchorGenerator(made.sizes, made.aspect_ratios)
+    return network
+
+
 def without_auxiliary(state: State) -> State:
     """`state` without the heads that only training uses."""
     return {key: value for key, value in state.items() if not key.startswith("aux_classifier.")}
@@ -81,9 +94,4 @@ def without_auxiliary(state: State) -> State:
 
 def recognise(state: State) -> str | None:
     """The name of the architecture whose keys and shapes `state` has, None where it is none of them."""
-    for name, architecture in ARCHITECTURES.items():
-        with torch.device("meta"):
-            network = architecture.build()
-        if fits(network, state):
-            return name
-    return None
+    return next((name for name in ARCHITECTURES if fits(skeleton(name), state)), None)

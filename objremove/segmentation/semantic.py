@@ -26,10 +26,10 @@ from objremove.segmentation.architectures import Architecture
 from objremove.segmentation.outline import FloatMap, as_uint8, by_falling_area, instance_from_logits, resize
 from objremove.types import Mask, Pixels
 
-DEFAULT_CONFIDENCE = 0.5
+DEFAULT_CONFIDENCE = 0.4
 TILE_CONFIDENCE = 0.8  # least mean probability of an object that only the tile pass saw
 LEAST_AREA = 0.0008  # components below this share of the photo are noise
-LEAST_AREA_IN_TILES = 0.02  # share of a tile
+LEAST_AREA_IN_TILES = 0.005  # share of a tile
 
 _LONGEST = 3.0  # the network's long side at most, in short sides
 _TILE_SCALE = 2.0  # the tile pass at most this much finer than the overview
@@ -82,7 +82,7 @@ class SemanticSegmenter:
         self._dtype = dtype
 
     def find(self, pixels: Pixels, labels: Collection[str], *, confidence: float | None = None) -> list[Instance]:
-        """As `Segmenter.find`; the default confidence is 0.5 for the mean probability over an object."""
+        """As `Segmenter.find`; the default confidence is 0.4 for the mean probability over an object."""
         wanted = {label: index for index, label in self._architecture.classes.items() if label in labels}
         wanted.pop("background", None)
         if not wanted:

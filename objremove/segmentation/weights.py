@@ -38,15 +38,16 @@ def read_state(path: Path) -> State:
 
 
 def load_state(module: nn.Module, state: State, *, path: Path) -> None:
-    """Load every key of `state` into `module`, none missing, none left over.
+    """Make the tensors of `state` those of `module`, none missing, none left over; `module` may be on the meta device.
 
     Raises:
         ModelError: keys or shapes do not fit.
     """
     try:
-        module.load_state_dict(state)
+        module.load_state_dict(state, assign=True)
     except RuntimeError as error:
         raise ModelError(f"{path} does not fit {type(module).__name__}: {_first_line(error)}") from error
+    module.requires_grad_(False)
 
 
 def fits(module: nn.Module, state: State) -> bool:
