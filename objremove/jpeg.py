@@ -266,10 +266,17 @@ def splice(source: JpegFile, channels: AnyArray, hole: Mask) -> bytes:
         metadata, without thumbnails.
 
     Raises:
-        Unspliceable: for arithmetic coding and other rarities.
-        OSError: the coefficients could not be read or written.
+        Unspliceable: for arithmetic coding and other rarities, and where libjpeg fails on damaged scans.
     """
     source.check_spliceable()
+    try:
+        return _spliced(source, channels, hole)
+    except OSError as error:  # of jpeglib, without a number, or of the system, with one
+        reason = f"no room for temporary files ({error.strerror})" if error.errno else "damaged scans"
+        raise Unspliceable(reason) from None
+
+
+def _spliced(source: JpegFile, channels: AnyArray, hole: Mask) -> bytes:
     planes = _read_coefficients(source)
     matrix, offset = _colour_matrix(source.colour)
     tall, wide = source.largest
@@ -282,8 +289,10 @@ def splice(source: JpegFile, channels: AnyArray, hole: Mask) -> bytes:
 
 def touched_blocks(hole: Mask, footprint: tuple[int, int]) -> Mask:
     """Which blocks of `footprint` = (rows, columns) pixels hold a pixel of the hole: bool (blocks down, blocks across)."""
-    rows = np.logical_or.reduceat(hole, np.arange(0, hole.shape[0], footprint[0]), axis=0)
-    touched: Mask = np.logical_or.reduceat(rows, np.arange(0, hole.shape[1], footprint[1]), axis=1)
+    (tall, wide), (height, width) = footprint, hole.shape
+    padded = np.pad(hole, ((0, -height % tall), (0, -width % wide)))
+    rows = np.logical_or.reduce(padded.reshape(-1, tall, padded.shape[1]), axis=1)  # contiguous first, hence fast
+    touched: Mask = np.logical_or.reduce(rows.reshape(len(rows), -1, wide), axis=2)
     return touched
 
 

@@ -187,8 +187,8 @@ class Photo:
             try:
                 data = jpeg.splice(file, stored(samples, decoded.orientation), stored(hole, decoded.orientation))
                 return Encoded(data, notes, "JPEG")
-            except (jpeg.Unspliceable, OSError) as reason:
-                notes += (f"encoded anew with its own tables, as it has {reason}: other pixels changed slightly",)
+            except jpeg.Unspliceable as reason:
+                notes += (f"{reason}: the JPEG was encoded anew with its own tables, other pixels changed slightly",)
         if decoded.layout.mode != "CMYK":
             samples = merge(decoded.samples, decoded.layout, pixels, hole, None)
         frame = np.ascontiguousarray(stored(samples, decoded.orientation))

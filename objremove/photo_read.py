@@ -28,7 +28,17 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "GIF", "PPM")
 _ORIENTATION = 0x0112
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, IndexError, TypeError, KeyError, struct.error, EOFError)
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    IndexError,
+    TypeError,
+    KeyError,
+    struct.error,
+    EOFError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True)
@@ -207,7 +217,9 @@ class _LazyHeif(Image.Image):
 
 def _decode(image: Image.Image, data: bytes) -> Decoded:
     frames = getattr(image, "n_frames", 1)
-    warnings = (f"{frames} frames: only the first is kept",) if frames > 1 else ()
+    warnings: tuple[str, ...] = (f"{frames} frames: only the first is kept",) if frames > 1 else ()
+    if image.info.get("bit_depth", 8) > 8:  # HEIC of newer cameras; Pillow's own formats have no such key
+        warnings += (f"{image.info['bit_depth']} bits a channel: read as 8",)
     kind = image.format
     deep = png.deep_mode(data) if kind == "PNG" else tiff.deep_mode(image) if kind == "TIFF" else None
     if deep is not None:
@@ -236,7 +248,7 @@ def from_image(image: Image.Image) -> Decoded:
     """The samples of a PIL image in its stored frame (not turned), with its orientation and metadata."""
     if image.mode not in MODES:
         raise PhotoError(f"pixels of mode {image.mode} are not supported; convert the image to RGB or RGBA first")
-    samples = np.array(image)
+    samples = np.asarray(image)
     if image.mode == "I" and (samples.min(initial=0) < 0 or samples.max(initial=0) > 65535):
         raise PhotoError("32-bit samples beyond 0..65535 are not supported; convert the image to 16 bits first")
     samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)

@@ -6,6 +6,7 @@ Coefficients are compared through `jpeglib.read_dct`, which knows nothing of the
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jpeglib
@@ -176,6 +177,18 @@ def test_metadata_segments_are_carried_in_order():
         assert image.info["comment"] == comment
         assert image.info["icc_profile"] == b"profile" * 20_000
         assert image.info["dpi"] == (300, 300)
+
+
+def test_threads_do_not_meet():
+    sources = [encode(np.roll(scene(), 5 * shift, axis=1), subsampling=shift % 3) for shift in range(12)]
+    holes = hole_in(SIZE, *MIDDLE)
+
+    def spliced(source):
+        photo = Photo.open(source)
+        return photo.encode(255 - photo.pixels, holes).data
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(spliced, sources)) == [spliced(source) for source in sources]
 
 
 def test_more_markers_than_the_codec_can_count():
