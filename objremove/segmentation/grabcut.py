@@ -79,7 +79,9 @@ class GrabCutPrompter:
     def refine(self, pixels: Pixels, instances: Sequence[Instance]) -> list[Instance]:
         """As `Prompter.refine`: the outline is cut anew within a band around it, its width set by the boundary error.
 
-        A cut that leaves less than an IoU of 0.6 with the original is not taken.
+        A cut that leaves less than an IoU of 0.6 with the original is not taken. Measured on hand-labelled photos: coarse masks
+        (the embedded segmenter's, mean IoU 0.63) gain 0.016, masks that are good already (0.95) lose 0.03. So it is for
+        coarse masks only.
         """
         return [_recut(pixels, instance) for instance in instances]
 
@@ -131,8 +133,8 @@ def _recut(pixels: Pixels, instance: Instance) -> Instance:
     drawn = _draw(_cut(work.image, hints), work, instance.size, label=instance.label)
     if drawn is None or mask_iou(drawn, instance) <= _LEAST_IOU:
         return instance
-    error = min(instance.boundary_error, 1 / min(across, down))
-    return replace(drawn, score=instance.score, boundary_error=error, source=f"{instance.source}+grabcut")
+    # Colours are a hint, no proof: the outline stays as uncertain as it was.
+    return replace(drawn, score=instance.score, boundary_error=instance.boundary_error, source=f"{instance.source}+grabcut")
 
 
 def _cut(image: NDArray[np.uint8], hints: _Hints) -> Mask:
