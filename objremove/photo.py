@@ -19,10 +19,12 @@ import numpy as np
 from PIL import Image
 
 from objremove import jpeg, metadata, photo_read
+from objremove.atomic import write_atomic
 from objremove.errors import PhotoError
+from objremove.jpeg_file import JpegFile, Unspliceable
 from objremove.photo_modes import merge, to_rgb
 from objremove.photo_read import Decoded, stored, upright
-from objremove.photo_write import Encoded, fit, format_name, own_format, to_image, write, write_atomic
+from objremove.photo_write import Encoded, fit, format_name, own_format, to_image, write
 from objremove.types import AnyArray, Mask, Pixels
 
 if TYPE_CHECKING:
@@ -181,13 +183,13 @@ class Photo:
         samples: AnyArray = pixels  # what the blocks are made of; libjpeg's luma is computed there, for grey files too
         if decoded.layout.mode == "CMYK":
             samples = merge(decoded.samples, decoded.layout, pixels, hole, None)
-        file = jpeg.JpegFile(source)
+        file = JpegFile(source)
         notes = _trailer_note(file.trailer)
         if quality is None:
             try:
                 data = jpeg.splice(file, stored(samples, decoded.orientation), stored(hole, decoded.orientation))
                 return Encoded(data, notes, "JPEG")
-            except jpeg.Unspliceable as reason:
+            except Unspliceable as reason:
                 notes += (f"{reason}: the JPEG was encoded anew with its own tables, other pixels changed slightly",)
         if decoded.layout.mode != "CMYK":
             samples = merge(decoded.samples, decoded.layout, pixels, hole, None)

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from objremove import jpeg
+from objremove.jpeg_file import JpegFile
 from objremove.photo import Photo
 
 SIZE = (77, 101)  # odd: the last MCU row and column are padded
@@ -87,7 +88,7 @@ def test_untouched_blocks_keep_their_coefficients(name, where, tmp_path):
 
     assert encoded.warnings == ()
     before, after = coefficients(source, tmp_path), coefficients(encoded.data, tmp_path)
-    file = jpeg.JpegFile(source)
+    file = JpegFile(source)
     tall, wide = file.largest
     for component, old, new in zip(file.components, before, after, strict=True):
         footprint = (8 * tall // component.vertical, 8 * wide // component.horizontal)
@@ -107,7 +108,7 @@ def test_decoded_pixels_change_only_around_the_touched_mcus(name, tmp_path):
 
     after = Photo.open(photo.encode(pixels, hole).data)
 
-    tall, wide = jpeg.JpegFile(source).largest
+    tall, wide = JpegFile(source).largest
     mcus = jpeg.touched_blocks(hole, (8 * tall, 8 * wide))
     near = np.kron(mcus, np.ones((8 * tall, 8 * wide), dtype=bool))[: SIZE[0], : SIZE[1]]
     ring = 2  # chroma samples are interpolated from one neighbour, which is up to two pixels off
@@ -171,7 +172,7 @@ def test_metadata_segments_are_carried_in_order():
     photo = Photo.open(source)
     hole = hole_in(photo.size, *MIDDLE)
     data = photo.encode(photo.pixels, hole).data
-    carried = [[s for s in jpeg.JpegFile(file).segments if s.is_metadata] for file in (source, data)]
+    carried = [[s for s in JpegFile(file).segments if s.is_metadata] for file in (source, data)]
     assert carried[0] == carried[1]
     with Image.open(io.BytesIO(data)) as image:
         assert image.info["comment"] == comment
@@ -213,7 +214,7 @@ def test_arithmetic_coding_is_encoded_anew_and_said(tmp_path):
     with jpeglib.version("turbo210"):
         file.write_dct(str(tmp_path / "arithmetic.jpg"), flags=["+ARITH_CODE"])
     source = (tmp_path / "arithmetic.jpg").read_bytes()
-    if jpeg.JpegFile(source).frame.marker < 0xC9:
+    if JpegFile(source).frame.marker < 0xC9:
         pytest.skip("this libjpeg writes no arithmetic coding")
     photo = Photo.open(source)
     encoded = photo.encode(photo.pixels, hole_in(photo.size, *MIDDLE))
