@@ -25,6 +25,7 @@ from objremove.inpainting.lama.archive import read_archive
 from objremove.inpainting.lama.generator import Generator, GeneratorConfig, OutputActivation, build_generator
 
 _PREFIXES = ("", "generator.", "model.generator.", "module.generator.", "module.", "model.")
+_STATE = "state_dict."  # where a Lightning checkpoint keeps its weights
 _FFC_STEM, _REGULAR_STEM = "model.1.ffc.convl2l.weight", "model.1.weight"
 
 
@@ -128,7 +129,9 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     with path.open("rb") as file:
         is_zip = file.read(4) == b"PK\x03\x04"
     if is_zip:
-        return {key.removeprefix("state_dict."): value for key, value in read_archive(path).items()}
+        tensors = read_archive(path)
+        state = {key.removeprefix(_STATE): value for key, value in tensors.items() if key.startswith(_STATE)}
+        return state or tensors
     try:  # files from before PyTorch 1.6 are no zip archives
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # whatever a garbled pickle raises
@@ -161,8 +164,6 @@ def _infer_config(tensors: Mapping[str, Tensor], path: Path) -> GeneratorConfig:
     )
     first = 1 + step
     n_downsampling = _count_from(tensors, down, first, step)
-    if not fourier:  # a generator without blocks would let the transposed convolutions count as downsamplings
-        n_downsampling = sum(1 for i in range(n_downsampling) if f"model.{first + 3 * i + 1}.running_var" in tensors)
     n_blocks = _count_from(tensors, block, first + n_downsampling * step, 1)
     heads = [key for key, value in tensors.items() if value.ndim == 4 and value.shape[2:] == (7, 7)]
     if not n_downsampling or not n_blocks or len(heads) != 2:
@@ -172,17 +173,20 @@ def _infer_config(tensors: Mapping[str, Tensor], path: Path) -> GeneratorConfig:
     n_global = 0 if to_global is None else to_global.shape[0]
     width = last.shape[0] + n_global
     ngf = stem.shape[0]
-    return GeneratorConfig(
-        kind="ffc" if fourier else "regular",
-        input_nc=stem.shape[1],
-        output_nc=next(tensors[key].shape[0] for key in heads if not key.startswith("model.1.")),
-        ngf=ngf,
-        n_downsampling=n_downsampling,
-        n_blocks=n_blocks,
-        max_features=width if width < ngf << n_downsampling else max(width, GeneratorConfig.max_features),
-        ratio=n_global / width if fourier else GeneratorConfig.ratio,
-        lfu=any(".lfu." in key for key in tensors),
-    )
+    try:
+        return GeneratorConfig(
+            kind="ffc" if fourier else "regular",
+            input_nc=stem.shape[1],
+            output_nc=next(tensors[key].shape[0] for key in heads if not key.startswith("model.1.")),
+            ngf=ngf,
+            n_downsampling=n_downsampling,
+            n_blocks=n_blocks,
+            max_features=width if width < ngf << n_downsampling else max(width, GeneratorConfig.max_features),
+            ratio=n_global / width if fourier else GeneratorConfig.ratio,
+            lfu=any(".lfu." in key for key in tensors),
+        )
+    except ValueError as error:
+        raise ModelError(f"{path} holds no LaMa generator that can be built ({error}): choose another file") from None
 
 
 def _count_from(tensors: Mapping[str, Tensor], pattern: str, start: int, step: int) -> int:
@@ -205,6 +209,10 @@ def _assemble(tensors: Mapping[str, Tensor], config: GeneratorConfig, path: Path
             f"{path} is not a complete LaMa generator: {len(missing)} keys missing, {len(unexpected)} unexpected, "
             f"{len(reshaped)} of another shape (first: {first}): fetch it again"
         )
+    # A ReLU may turn NaN into 0, so broken weights would not show in the answer.
+    broken = [key for key, value in tensors.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    if broken:
+        raise ModelError(f"{path} has weights that are not finite (first: {broken[0]}): fetch it again")
     values = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
     generator.load_state_dict({key: value.contiguous() for key, value in values.items()}, strict=True, assign=True)
     return generator.eval()

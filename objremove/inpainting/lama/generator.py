@@ -46,14 +46,28 @@ class GeneratorConfig:
     lfu: bool = False
     out_act: OutputActivation = "sigmoid"
 
+    def __post_init__(self) -> None:
+        """Refuse what no generator can be built from.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        for field in ("input_nc", "output_nc", "ngf", "n_downsampling", "n_blocks", "max_features"):
+            if not isinstance(getattr(self, field), int) or getattr(self, field) < 1:
+                raise ValueError(f"{field} must be a positive integer, not {getattr(self, field)!r}")
+        if self.kind not in ("ffc", "regular") or self.out_act not in ("sigmoid", "tanh", "none"):
+            raise ValueError(f"unknown kind {self.kind!r} or out_act {self.out_act!r}")
+        if self.kind == "ffc" and not all(split_channels(self.width(self.n_downsampling), self.ratio)):
+            raise ValueError(f"ratio must leave channels for both branches, not {self.ratio!r}")
+
     def width(self, level: int) -> int:
         """Channels after `level` downsamplings."""
         return min(self.max_features, self.ngf << level)
 
     @property
     def modulo(self) -> int:
-        """Input height and width must be multiples of this for an output of the same size."""
-        return int(1 << self.n_downsampling)
+        """Input height and width must be multiples of this; a local Fourier unit halves the smallest maps once more."""
+        return int(1 << (self.n_downsampling + self.lfu))
 
 
 CONFIGS: Mapping[str, GeneratorConfig] = MappingProxyType(

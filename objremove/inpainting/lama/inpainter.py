@@ -23,11 +23,13 @@ class LamaInpainter:
         name: the model's name in the registry.
         modulo: window sides should be multiples of this; others are padded here (bottom and right, mirrored) and cropped back.
         hole_width: the training holes had a 95th percentile of 224 px, and quality falls from about 250 px on.
+        hole_area: most hole pixels of one part; a quarter of the largest window, so that context outweighs the hole.
         window_side: longest window side in pixels that it should be given.
         batch_size: how many equal windows to hand over at once.
     """
 
     hole_width = 250
+    hole_area = 512 * 512
     window_side = 1024
     batch_size = 4
 

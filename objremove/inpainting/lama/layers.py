@@ -26,7 +26,7 @@ Features: TypeAlias = Tensor | Branches
 
 def split_channels(channels: int, ratio: float) -> tuple[int, int]:
     """How many of `channels` are local and global, if the share `ratio` of them (0..1) is global."""
-    globl = int(channels * ratio + 1e-6)
+    globl = min(max(int(channels * ratio + 1e-6), 0), channels)
     return channels - globl, globl
 
 
