@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from objremove.errors import ModelError, ObjRemoveError, PhotoError, UsageError
     from objremove.instances import Instance
     from objremove.photo import Photo
-    from objremove.remover import Remover, Result, remove
+    from objremove.remover import Remover, remove
+    from objremove.result import Result
 
 __version__ = "0.1.0"
 
@@ -41,7 +42,7 @@ _ROOMS = {
     "Photo": "photo",
     "PhotoError": "errors",
     "Remover": "remover",
-    "Result": "remover",
+    "Result": "result",
     "UsageError": "errors",
     "remove": "remover",
 }

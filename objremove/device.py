@@ -30,7 +30,9 @@ def resolve_device(name: str = "auto") -> torch.device:
     if device is None or device.type not in ("cpu", "cuda", "mps"):
         raise UsageError(f"unknown device {name!r}: take auto, cpu, cuda, cuda:N or mps")
     if device.type == "cuda" and (not cuda or (device.index or 0) >= torch.cuda.device_count()):
-        raise UsageError(f"device {name!r} is not on this machine: {torch.cuda.device_count()} CUDA devices found, take cpu")
+        raise UsageError(
+            f"device {name!r} is not on this machine: {torch.cuda.device_count()} CUDA devices found, take cpu"
+        )
     if device.type == "mps" and not mps:
         raise UsageError("device 'mps' is not on this machine: take cpu")
     return device

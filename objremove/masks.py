@@ -189,12 +189,15 @@ def read_mask(array: AnyArray, size: tuple[int, int]) -> Mask:
         boolean: Mask = array.copy() if array.ndim == 2 else np.any(array, axis=2)
         return boolean
     grey = _mask_plane(array) if array.ndim == 3 else array
-    if np.issubdtype(array.dtype, np.floating):
-        top = 1.0
-    else:
-        top = 1 if array.size and array.max() <= 1 else np.iinfo(array.dtype).max
-    mask: Mask = grey > top / 2
+    mask: Mask = grey > _white(array) / 2
     return mask
+
+
+def _white(array: AnyArray) -> float:
+    """The value that stands for white: 1 for floats and for arrays of 0 and 1, else the type's greatest."""
+    if np.issubdtype(array.dtype, np.floating) or not array.size or array.max() <= 1:
+        return 1.0
+    return float(np.iinfo(array.dtype).max)
 
 
 def _mask_plane(array: AnyArray) -> AnyArray:

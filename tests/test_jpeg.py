@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from objremove import jpeg
-from objremove.jpeg_file import JpegFile
-from objremove.photo import Photo
+from objremove.photo import Photo, jpeg
+from objremove.photo.jpeg_file import JpegFile
 
 SIZE = (77, 101)  # odd: the last MCU row and column are padded
 

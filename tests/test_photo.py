@@ -15,11 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
-from objremove import metadata
 from objremove.errors import PhotoError, UsageError
-from objremove.photo import Photo, write_atomic
-from objremove.photo_modes import black_ratio, to_inks
-from objremove.photo_read import stored, upright
+from objremove.photo import Photo, metadata, write_atomic
+from objremove.photo.modes import black_ratio, to_inks
+from objremove.photo.read import stored, upright
 
 ORIENTATION = 0x0112
 

@@ -15,15 +15,28 @@ class Inpainter(Protocol):
         name: the model's name in the registry.
         modulo: window sides must be multiples of this.
         hole_width: widest hole in pixels that it fills well; wider ones are brought to it at reduced scale.
+        hole_area: most hole pixels of one part that it fills well, or in bearable time; larger ones likewise.
         window_side: longest window side in pixels that it should be given.
         batch_size: how many equal windows to hand over at once.
     """
 
-    name: str
-    modulo: int
-    hole_width: int
-    window_side: int
-    batch_size: int
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def modulo(self) -> int: ...  # noqa: D102
+
+    @property
+    def hole_width(self) -> int: ...  # noqa: D102
+
+    @property
+    def hole_area(self) -> int: ...  # noqa: D102
+
+    @property
+    def window_side(self) -> int: ...  # noqa: D102
+
+    @property
+    def batch_size(self) -> int: ...  # noqa: D102
 
     def fill(self, windows: Windows, holes: WindowHoles) -> Windows:
         """(B, H, W, 3) float32 RGB in 0..1 and (B, H, W) bool, True = fill; returns the same shape in 0..1.

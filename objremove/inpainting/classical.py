@@ -57,6 +57,7 @@ class ClassicalInpainter:
     name: str
     algorithm: Callable[[Bytes, Bytes, int], Bytes]
     hole_width: int
+    hole_area: int
     window_side: int
     modulo: int = 1
     batch_size: int = 1
@@ -72,14 +73,14 @@ class ClassicalInpainter:
 
 def load_classical(name: str, *, seed: int = 0) -> ClassicalInpainter:
     """The inpainter `telea`, `navier-stokes` or `shift-map`; KeyError for another name."""
-    algorithm, hole_width, window_side = _ALGORITHMS[name]
-    return ClassicalInpainter(name, algorithm, hole_width, window_side, seed=seed)
+    algorithm, hole_width, hole_area, window_side = _ALGORITHMS[name]
+    return ClassicalInpainter(name, algorithm, hole_width, hole_area, window_side, seed=seed)
 
 
-_ALGORITHMS: dict[str, tuple[Callable[[Bytes, Bytes, int], Bytes], int, int]] = {
+_ALGORITHMS: dict[str, tuple[Callable[[Bytes, Bytes, int], Bytes], int, int, int]] = {
     # Diffusion has no scale of its own: windows only bound its memory.
-    "telea": (_telea, 100_000, 4096),
-    "navier-stokes": (_navier_stokes, 100_000, 4096),
+    "telea": (_telea, 100_000, 10**12, 4096),
+    "navier-stokes": (_navier_stokes, 100_000, 10**12, 4096),
     # Its cost grows with the square of the hole's area: about 2 s for a hole of 110 px on one core.
-    "shift-map": (_shift_map, 110, 448),
+    "shift-map": (_shift_map, 110, 8_000, 448),
 }

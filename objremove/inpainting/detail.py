@@ -80,13 +80,17 @@ def _targets(hole: Mask) -> NDArray[np.intp]:
 
 
 def _candidates(hole: Mask) -> NDArray[np.intp]:
-    """(M, 2) centres (y, x) whose patch and block lie wholly in known pixels of the window."""
+    """(M, 2) centres (y, x) of known patches, at most MAX_CANDIDATES."""
+    centres = np.argwhere(_known(hole))
+    return centres[:: max(1, math.ceil(len(centres) / MAX_CANDIDATES))]
+
+
+def _known(hole: Mask) -> Mask:
+    """(h, w) bool: the patch and the block around this pixel lie wholly in known pixels of the window."""
     reach = max(PATCH // 2, STEP) + 1
-    known = cv2.erode(
-        (~hole).view(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
-    )
-    centres = np.argwhere(known)
-    return centres[:: math.ceil(len(centres) / MAX_CANDIDATES) or 1]
+    square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    known = cv2.erode((~hole).view(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(known, np.bool_)
 
 
 def _nearest(image: Floats, targets: NDArray[np.intp], candidates: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -117,11 +121,8 @@ def _patches(image: Floats, centres: NDArray[np.intp]) -> Floats:
 
 def _coherent(image: Floats, targets: NDArray[np.intp], sources: NDArray[np.intp], hole: Mask) -> NDArray[np.intp]:
     """Let each block try its neighbours' offsets (as PatchMatch propagates): long strokes of texture stay in one piece."""
-    reach = max(PATCH // 2, STEP) + 1
     height, width = hole.shape
-    known = cv2.erode(
-        (~hole).view(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
-    ).astype(np.bool_)
+    known = _known(hole)
     place = {(int(y), int(x)): i for i, (y, x) in enumerate(targets)}
     ours = _patches(image, targets)
     cost = ((ours - _patches(image, sources)) ** 2).sum(1)
@@ -136,7 +137,7 @@ def _coherent(image: Floats, targets: NDArray[np.intp], sources: NDArray[np.intp
         # An offset shared with a neighbour may cost a little more: a seam saved is worth it.
         better = inside & (price < 1.1 * cost)
         sources[better] = tried[better]
-        cost = np.where(better, np.minimum(price, cost), cost)
+        cost = np.asarray(np.where(better, np.minimum(price, cost), cost), np.float32)
     return sources
 
 
@@ -163,8 +164,8 @@ def _assemble(
             continue
         total[y : y + h, x : x + w] += block[:h, :w] * weight[:h, :w]
         weights[y : y + h, x : x + w] += weight[:h, :w]
-    result: Floats = (total / np.maximum(weights, 1e-3))[half[0] : half[0] + height, half[1] : half[1] + width]
-    return result
+    laid = total / np.maximum(weights, np.float32(1e-3))
+    return np.asarray(laid[half[0] : half[0] + height, half[1] : half[1] + width], np.float32)
 
 
 def _hann(length: int) -> Floats:

@@ -64,6 +64,7 @@ def fill_hole(pixels: Pixels, hole: Hole, inpainter: Inpainter, *, progress: Pro
         parts,
         hole.mask.shape,
         hole_width=inpainter.hole_width,
+        hole_area=inpainter.hole_area,
         window_side=inpainter.window_side,
         modulo=inpainter.modulo,
     )
@@ -146,8 +147,7 @@ class _Canvas:
         area = self.hole.mask[top : min(height, y1 + feather), left : min(width, x1 + feather)]
         depth = cv2.distanceTransform(area.view(np.uint8), cv2.DIST_L2, 5)[y0 - top : y1 - top, x0 - left : x1 - left]
         weight = np.minimum(1, depth / (feather + 1), dtype=np.float32)
-        feathered: Floats = np.where(self.hole.core[y0:y1, x0:x1], np.float32(1), weight)
-        return feathered
+        return np.asarray(np.where(self.hole.core[y0:y1, x0:x1], np.float32(1), weight), np.float32)
 
 
 def _ramp(window: Window) -> Floats:
@@ -157,10 +157,10 @@ def _ramp(window: Window) -> Floats:
 
     def rise(first: int, last: int, low: int, high: int) -> Floats:
         at = np.arange(first, last, dtype=np.float32) + 0.5
-        return np.minimum(at - low, high - at).clip(0, window.overlap) / np.float32(window.overlap)
+        edge = np.minimum(at - low, high - at).clip(0, window.overlap)
+        return np.asarray(edge / np.float32(window.overlap), np.float32)
 
-    ramp: Floats = np.minimum.outer(rise(y0, y1, top, bottom), rise(x0, x1, left, right))
-    return ramp
+    return np.asarray(np.minimum(rise(y0, y1, top, bottom)[:, None], rise(x0, x1, left, right)), np.float32)
 
 
 def _at_scale(crop: Floats, unknown: Mask, size: tuple[int, int]) -> tuple[Floats, Mask]:

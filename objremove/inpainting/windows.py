@@ -64,12 +64,14 @@ class Parts:
         step: photo pixels per grid cell.
         boxes: by id - 1: the part's box in photo pixels.
         widths: by id - 1: diameter in photo pixels of the largest disc that fits in the part.
+        areas: by id - 1: photo pixels of the part, rounded up to whole grid cells.
     """
 
     labels: AnyArray
     step: int
     boxes: tuple[Rect, ...]
     widths: tuple[float, ...]
+    areas: tuple[int, ...]
 
     def mask(self, rect: Rect, parts: Sequence[int]) -> Mask:
         """(h, w) bool of `rect`: the grid cells that belong to one of `parts`."""
@@ -90,11 +92,13 @@ def find_parts(hole: Mask) -> Parts:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(grid.view(np.uint8), connectivity=8)
     distance: AnyArray = cv2.distanceTransform(np.pad(grid.view(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
     deepest = np.zeros(count, np.float32)
-    np.maximum.at(deepest, np.asarray(labels)[grid], distance[grid])
+    np.maximum.at(deepest, np.asarray(labels, np.intp)[grid], np.asarray(distance, np.float32)[grid])
     boxes = []
     for x, y, w, h, _ in stats[1:].tolist():
         boxes.append((x * step, y * step, min(width, (x + w) * step), min(height, (y + h) * step)))
-    return Parts(labels, step, tuple(boxes), tuple(2.0 * step * float(d) for d in deepest[1:]))
+    widths = tuple(2.0 * step * float(depth) for depth in deepest[1:])
+    areas = tuple(int(cells) * step * step for cells in stats[1:, cv2.CC_STAT_AREA])
+    return Parts(labels, step, tuple(boxes), widths, areas)
 
 
 def _any_in_blocks(mask: Mask, step: int) -> Mask:
@@ -107,7 +111,7 @@ def _any_in_blocks(mask: Mask, step: int) -> Mask:
 
 
 def plan_windows(
-    parts: Parts, size: tuple[int, int], *, hole_width: int, window_side: int, modulo: int = 8
+    parts: Parts, size: tuple[int, int], *, hole_width: int, hole_area: int, window_side: int, modulo: int = 8
 ) -> list[Window]:
     """The windows that together cover every part of a hole exactly once (but for the blended overlaps).
 
@@ -115,22 +119,24 @@ def plan_windows(
         parts: the hole's parts.
         size: (H, W) of the photo.
         hole_width: widest hole in pixels that the inpainter fills well; wider parts are seen at reduced scale.
+        hole_area: most hole pixels of one part that it fills well; larger parts are seen at reduced scale too.
         window_side: longest side in pixels that the inpainter should be given.
         modulo: sides are multiples of this where the photo is larger than the window.
     """
     quantum = max(QUANTUM, modulo)
     plans = [
         window
-        for part, (box, width) in enumerate(zip(parts.boxes, parts.widths, strict=True), start=1)
-        for window in _windows_of_part(part, box, width, size, hole_width, window_side, quantum)
+        for part, (box, width, area) in enumerate(zip(parts.boxes, parts.widths, parts.areas, strict=True), start=1)
+        for window in _windows_of_part(
+            part, box, width, min(1.0, hole_width / width, math.sqrt(hole_area / area)), size, window_side, quantum
+        )
     ]
     return _in_waves(_merge(plans, size, window_side, quantum))
 
 
 def _windows_of_part(
-    part: int, box: Rect, width: float, size: tuple[int, int], hole_width: int, window_side: int, quantum: int
+    part: int, box: Rect, width: float, scale: float, size: tuple[int, int], window_side: int, quantum: int
 ) -> list[Window]:
-    scale = min(1.0, hole_width / width)
     long_side = max(box[2] - box[0], box[3] - box[1])
     # Two to three times the hole's side is what LaMa was trained to see; a long thin part needs less along its length.
     margin = max(48 / scale, 0.75 * min(long_side, 3 * width))

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from objremove import png, tiff
 from objremove.errors import PhotoError
-from objremove.photo_modes import MODES, Layout
+from objremove.photo import png, tiff
+from objremove.photo.modes import MODES, Layout
 from objremove.types import AnyArray
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from objremove import metadata, png, tiff
 from objremove.errors import PhotoError, UsageError
-from objremove.photo_modes import Layout, luma, to_rgb
-from objremove.photo_read import Carried
+from objremove.photo import metadata, png, tiff
+from objremove.photo.modes import Layout, luma, to_rgb
+from objremove.photo.read import Carried
 from objremove.types import AnyArray
 
 _NAMES = {

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from objremove import metadata
 from objremove.errors import PhotoError
+from objremove.photo import metadata
 from objremove.types import AnyArray
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"

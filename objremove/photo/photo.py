@@ -18,19 +18,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image
 
-from objremove import jpeg, metadata, photo_read
-from objremove.atomic import write_atomic
 from objremove.errors import PhotoError
-from objremove.jpeg_file import JpegFile, Unspliceable
-from objremove.photo_modes import merge, to_rgb
-from objremove.photo_read import Decoded, stored, upright
-from objremove.photo_write import Encoded, fit, format_name, own_format, to_image, write
+from objremove.photo import jpeg, metadata, read
+from objremove.photo.jpeg_file import JpegFile, Unspliceable
+from objremove.photo.modes import merge, to_rgb
+from objremove.photo.read import Decoded, stored, upright
+from objremove.photo.write import Encoded, fit, format_name, own_format, to_image, write
 from objremove.types import AnyArray, Mask, Pixels
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Encoded", "Photo", "write_atomic"]
+__all__ = ["Encoded", "Photo"]
 
 _Kind = Literal["file", "bytes", "image", "array", "tensor"]
 
@@ -43,7 +42,7 @@ class Photo:
         pixels: (H, W, 3) RGB, uint8 or, for 16-bit photos, uint16; upright (EXIF orientation applied); not writable.
         alpha: (H, W) of the same dtype, or None for a photo without transparency; not writable.
         format: Pillow's name of the file format (`JPEG`, `PNG`, `TIFF`, ...), or None for arrays and images without one.
-        mode: mode of the source's samples as in `objremove.photo_modes`: `1`, `L`, `P`, `RGBA`, `CMYK`, `RGB;16`, ...
+        mode: mode of the source's samples as in `objremove.photo.modes`: `1`, `L`, `P`, `RGBA`, `CMYK`, `RGB;16`, ...
         warnings: what of the source is not here, such as `3 frames: only the first is kept`.
     """
 
@@ -76,15 +75,15 @@ class Photo:
         """
         if isinstance(source, (str, os.PathLike)):
             path = Path(source)
-            return cls._of(photo_read.decode_file(photo_read.read_path(path), str(path), max_megapixels), "file")
+            return cls._of(read.decode_file(read.read_path(path), str(path), max_megapixels), "file")
         if isinstance(source, (bytes, bytearray, memoryview)):
-            return cls._of(photo_read.decode_file(bytes(source), "input", max_megapixels), "bytes")
+            return cls._of(read.decode_file(bytes(source), "input", max_megapixels), "bytes")
         if isinstance(source, Image.Image):
             return cls._of(_from_image(source, max_megapixels), "image", source.info.copy())
         if isinstance(source, np.ndarray):
-            return cls._of(photo_read.from_array(source), "array", (source.dtype, source.shape))
-        if photo_read.is_tensor(source):
-            return cls._of(photo_read.from_tensor(source), "tensor", (source.dtype, source.device))
+            return cls._of(read.from_array(source), "array", (source.dtype, source.shape))
+        if read.is_tensor(source):
+            return cls._of(read.from_tensor(source), "tensor", (source.dtype, source.device))
         raise PhotoError(
             f"a photo cannot be read from {type(source).__name__}; pass a path, bytes, image, array or tensor"
         )
@@ -230,9 +229,9 @@ def _frozen(array: AnyArray) -> AnyArray:
 
 def _from_image(image: Image.Image, max_megapixels: float) -> Decoded:
     """The samples of a PIL image, upright."""
-    photo_read.check_size((image.height, image.width), "image", max_megapixels)
+    read.check_size((image.height, image.width), "image", max_megapixels)
     try:
-        decoded = photo_read.from_image(image)
+        decoded = read.from_image(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise PhotoError(f"image: cannot be decoded ({error})") from None
     turned = np.ascontiguousarray(upright(decoded.samples, decoded.orientation))

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from objremove.jpeg_file import (
+from objremove.photo.jpeg_file import (
     BASELINE,
     DHT,
     DRI,

@@ -1,0 +1,5 @@
+"""`python -m objremove` is the command line."""
+
+from objremove.cli import main
+
+main()

@@ -1,0 +1,72 @@
+"""What the command line says, and where: results of `--json` and pipes on stdout, everything for people on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Progress = Callable[[int, int], None]
+
+OK, FAILED, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes."""
+
+
+class Speaker:
+    """Says things on stderr, as much as was asked for.
+
+    Args:
+        level: -1 errors only, 0 the usual, 1 details, 2 details and tracebacks.
+    """
+
+    def __init__(self, level: int = 0) -> None:
+        self.level = level
+
+    @property
+    def console(self) -> Console:
+        """Rich's console on the present stderr; plain text when that is not a terminal."""
+        from rich.console import Console
+
+        return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+    def say(self, text: str, *, level: int = 0) -> None:
+        """A line for people."""
+        if self.level >= level:
+            print(text, file=sys.stderr)
+
+    def warn(self, where: str, text: str) -> None:
+        """A line that says what could not be kept or done."""
+        self.say(f"{where}: note: {text}")
+
+    def error(self, text: str) -> None:
+        """One line that says what went wrong; printed however quiet."""
+        print("objremove: " + " ".join(text.split()), file=sys.stderr)
+
+    @contextmanager
+    def progress(self, title: str, unit: str) -> Iterator[Progress | None]:
+        """A bar on a terminal; None elsewhere, or when quiet. The bar appears with the first step and goes when done."""
+        if self.level < 0 or not sys.stderr.isatty():
+            yield None
+            return
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+        columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            task = bar.add_task(title, total=None, visible=False)
+
+            def step(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total or None, visible=True)
+
+            yield step

@@ -1,0 +1,101 @@
+"""`objremove detect photo.jpg`: what is there, numbered, so that `--remove person#2` means something."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from objremove.cli import options
+from objremove.cli.console import OK
+from objremove.cli.options import OUTPUT, beside
+from objremove.errors import UsageError
+
+if TYPE_CHECKING:
+    from objremove.instances import Instance
+
+
+def command(
+    photo: Annotated[Path, typer.Argument(help="The photo to look at.", show_default=False)],
+    remove: Annotated[
+        list[str] | None,
+        typer.Option("--remove", "-r", metavar="CLASSES", help="Look for these classes only.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The picture with numbered outlines. Default: .detect.png beside the photo.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    picture: Annotated[bool, typer.Option(help="Write the picture.", rich_help_panel=OUTPUT)] = True,
+    overwrite: options.Overwrite = False,
+    conf: options.Confidence = None,
+    segmenter: options.Segmenter = "auto",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    offline: options.Offline = False,
+    max_megapixels: options.MaxMegapixels = 250.0,
+    json_lines: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """List what is found, numbered by falling area within each class, and draw it."""
+    speaker = options.speaker(quiet, verbose)
+    target = output or beside(photo, ".detect", ".png")
+    if picture and output is not None and target.exists() and not overwrite:
+        raise UsageError(f"{target} exists: name another output, or add --overwrite")
+
+    from objremove.drawing import draw_instances
+    from objremove.photo import write_atomic
+    from objremove.remover import Remover
+    from objremove.targets import numbered
+
+    with speaker.progress("fetching", "bytes") as fetching:
+        remover = Remover(
+            segmenter,
+            device=device,
+            precision=precision,
+            confidence=conf,
+            refine_masks=False,
+            offline=offline,
+            threads=threads,
+            max_megapixels=max_megapixels,
+            on_download=fetching,
+        )
+        opened = remover.open(photo)
+        found = [(f"{one.label}#{number}", one) for number, one in numbered(remover.find(opened, remove or "all"))]
+    if json_lines:
+        height, width = opened.size
+        items = [{"name": name, **one.to_dict()} for name, one in found]
+        print(json.dumps({"photo": str(photo), "width": width, "height": height, "instances": items}), flush=True)
+    else:
+        _print_table(found)
+    if picture and found:
+        import io
+
+        buffer = io.BytesIO()
+        draw_instances(opened.pixels, found).save(buffer, "PNG")
+        write_atomic(target, buffer.getvalue())
+        speaker.say(f"{photo}: {len(found)} found -> {target}")
+    else:
+        speaker.say(f"{photo}: {len(found)} found")
+    return OK
+
+
+def _print_table(found: list[tuple[str, Instance]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("object", "score", "box x0,y0,x1,y1", "area %", box=None, pad_edge=False)
+    for name, one in found:
+        share = 100 * one.area / (one.size[0] * one.size[1])
+        table.add_row(name, f"{one.score:.2f}", ",".join(map(str, one.box)), f"{share:.2f}")
+    Console(highlight=False).print(table)

@@ -1,0 +1,72 @@
+"""Options that more than one command has, spelled once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from objremove.cli.console import Speaker
+
+MODELS, MASK, OUTPUT, TALK = "Models and machine", "Mask", "Output", "Messages"
+
+Photos = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PHOTO...", help="Photos to work on; '-' reads one from standard input.", show_default=False
+    ),
+]
+Segmenter = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Finds objects by class: a name of 'objremove models list' or a weight file; auto: the best that is here.",
+        rich_help_panel=MODELS,
+    ),
+]
+Confidence = Annotated[
+    float | None,
+    typer.Option(
+        "--conf", metavar="0..1", help="Least score of what counts as found.", rich_help_panel=MASK, show_default=False
+    ),
+]
+Device = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where the networks run.", rich_help_panel=MODELS)
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|fp32|bf16",
+        help="auto: bf16 where the processor has it, Fourier transforms always in fp32.",
+        rich_help_panel=MODELS,
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Processor threads.", rich_help_panel=MODELS, show_default=False)
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Never download.", rich_help_panel=MODELS)]
+MaxMegapixels = Annotated[
+    float, typer.Option(help="Larger photos are refused before they are decoded.", rich_help_panel=MODELS)
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="One line of JSON for each photo on standard output.", rich_help_panel=TALK)
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.", rich_help_panel=TALK)]
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, help="Say more; -vv adds tracebacks.", rich_help_panel=TALK, show_default=False
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.", rich_help_panel=OUTPUT)]
+
+
+def speaker(quiet: bool, verbose: int) -> Speaker:
+    """The speaker that `--quiet` and `-v` ask for."""
+    return Speaker(-1 if quiet else verbose)
+
+
+def beside(photo: Path, suffix: str, extension: str | None = None) -> Path:
+    """`photo.jpg` with `.removed` before its extension: `photo.removed.jpg`."""
+    return photo.with_name(photo.stem + suffix + (extension if extension is not None else photo.suffix))

@@ -1,0 +1,10 @@
+"""The file: a photo's pixels, everything else that it carries, and how both are written back with nothing else touched.
+
+`photo` holds the type, `read` and `write` the formats, `modes` the conversions between a file's samples and RGB, `jpeg` the
+block splice that keeps the coefficients of every block outside the hole; `atomic` writes a file whole or not at all.
+"""
+
+from objremove.photo.atomic import write_atomic
+from objremove.photo.photo import Encoded, Photo
+
+__all__ = ["Encoded", "Photo", "write_atomic"]

@@ -1,0 +1,143 @@
+"""The shelf of models: which one `auto` takes, and each loaded once however many photos and threads ask for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from objremove import inpainting, models, segmentation
+from objremove.classes import COCO, VOC
+from objremove.device import resolve_device, resolve_precision
+from objremove.inpainting import Inpainter
+from objremove.segmentation import Prompter, Segmenter
+
+if TYPE_CHECKING:
+    import torch
+
+EMBEDDED_SEGMENTER = "slim-deeplab-voc21"
+EMBEDDED_PROMPTER = "grabcut"
+EMBEDDED_INPAINTER = "shift-map"
+"""What ships with the package: `auto` takes it while nothing better is on this machine."""
+
+SEGMENTERS = (
+    "maskrcnn_resnet50_fpn_v2",
+    "deeplabv3_resnet101",
+    "maskrcnn_resnet50_fpn",
+    "deeplabv3_resnet50",
+    "fcn_resnet101",
+    "deeplabv3_mobilenet_v3_large",
+    "fcn_resnet50",
+    "lraspp_mobilenet_v3_large",
+    EMBEDDED_SEGMENTER,
+)
+PROMPTERS = ("sam_vit_h", "sam_vit_l", "sam_vit_b")
+INPAINTERS = ("big-lama", "big-lama-torchscript", EMBEDDED_INPAINTER)
+"""What `auto` prefers, best first, of the weights that are already on this machine."""
+
+
+class Shelf:
+    """Loads the models that are named, or the best that are here.
+
+    Args:
+        segmenter, prompter, inpainter: a name of the registry, a plug-in, a weight file, or `auto`.
+        device, precision: see `objremove.device`.
+        offline: never download.
+        threads: processor threads of torch and OpenCV; None leaves theirs.
+        seed: for inpainters that draw random numbers.
+        on_download: called with (bytes received, bytes in all) while weights are fetched.
+    """
+
+    def __init__(
+        self,
+        segmenter: str,
+        prompter: str,
+        inpainter: str,
+        *,
+        device: str,
+        precision: str,
+        offline: bool,
+        threads: int | None,
+        seed: int,
+        on_download: Callable[[int, int], None] | None,
+    ) -> None:
+        self._names = {"segmenter": segmenter, "prompter": prompter, "inpainter": inpainter}
+        self._device, self._precision = device, precision
+        self._offline, self._threads, self._seed, self._on_download = offline, threads, seed, on_download
+        self._loaded: dict[tuple[str, str], Any] = {}
+        self._hashes: dict[str, str | None] = {}
+        self._lock = threading.Lock()
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the networks run; UsageError where that isn't there."""
+        if self._threads is not None:
+            import cv2
+            import torch
+
+            torch.set_num_threads(self._threads)
+            cv2.setNumThreads(self._threads)
+        return resolve_device(self._device)
+
+    def segmenter(self, labels: Iterable[str] = ()) -> Segmenter:
+        """The segmenter that was named, or the best one here that knows every label (else the best one here)."""
+        name = self._names["segmenter"]
+        if name == "auto":
+            name = _best(SEGMENTERS, labels) or _best(SEGMENTERS) or EMBEDDED_SEGMENTER
+        segmenter: Segmenter = self._once("segmenter", name)
+        return segmenter
+
+    @property
+    def prompter_name(self) -> str:
+        """The prompter that `prompter` answers."""
+        name = self._names["prompter"]
+        return (_best(PROMPTERS) or EMBEDDED_PROMPTER) if name == "auto" else name
+
+    def prompter(self) -> Prompter:
+        """The prompter that was named, or the best one here."""
+        prompter: Prompter = self._once("prompter", self.prompter_name)
+        return prompter
+
+    def inpainter(self) -> Inpainter:
+        """The inpainter that was named, or the best one here."""
+        name = self._names["inpainter"]
+        inpainter: Inpainter = self._once(
+            "inpainter", _best(INPAINTERS) or EMBEDDED_INPAINTER if name == "auto" else name
+        )
+        return inpainter
+
+    @property
+    def hashes(self) -> dict[str, str | None]:
+        """SHA-256 of the weight file of every model loaded so far, by name; None for one without a file."""
+        return dict(self._hashes)
+
+    def _once(self, kind: str, name: str) -> Any:
+        """Load a model at its first use; other threads wait for it."""
+        with self._lock:
+            if (kind, name) not in self._loaded:
+                self._loaded[kind, name] = self._load(kind, name)
+                path = models.locate(name)
+                self._hashes[name] = models.sha256(path) if path and path.is_file() else None
+            return self._loaded[kind, name]
+
+    def _load(self, kind: str, name: str) -> Any:
+        device = self.device
+        dtype = resolve_precision(self._precision, device)
+        if kind == "inpainter":
+            return inpainting.load(
+                name, device=device, dtype=dtype, seed=self._seed, offline=self._offline, progress=self._on_download
+            )
+        load = segmentation.load if kind == "segmenter" else segmentation.load_prompter
+        return load(name, device=device, dtype=dtype, offline=self._offline, progress=self._on_download)
+
+
+def _best(names: Sequence[str], labels: Iterable[str] = ()) -> str | None:
+    """The first of `names` whose file is on this machine and that knows every label."""
+    wanted = set(labels)
+    for name in names:
+        model = models.get(name)
+        known = set(COCO.values()) if model.classes == "coco" else set(VOC[1:])
+        if (not model.needs_file or models.locate(name)) and wanted <= known:
+            return name
+    return None
