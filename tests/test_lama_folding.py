@@ -34,8 +34,8 @@ def trained_like(**changes):
     norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None  # a plain average over the calibration batches
-        nn.init.uniform_(norm.weight, 0.5, 1.5)
-        nn.init.uniform_(norm.bias, -0.5, 0.5)
+        nn.init.uniform_(norm.weight, 0.4, 0.8)
+        nn.init.uniform_(norm.bias, -0.3, 0.3)
     with torch.no_grad():
         generator(picture(64, 96, batch=2))
     return generator.eval()
@@ -48,7 +48,7 @@ def test_fp32_form_equals_the_module(changes, band_pixels, monkeypatch):
     generator = trained_like(**changes)
     folded = fold(generator)
     modulo = generator.config.modulo
-    for size in ((16, 16), (5 * modulo, 3 * modulo), (64, 80)):  # the second has odd feature maps
+    for size in ((16, 16), (max(5 * modulo, 16), max(3 * modulo, 16)), (64, 80)):  # the second has odd feature maps
         x = picture(*size, batch=2)
         with torch.inference_mode():
             torch.testing.assert_close(folded(x), generator(x), atol=1e-4, rtol=0)
@@ -56,8 +56,8 @@ def test_fp32_form_equals_the_module(changes, band_pixels, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["ffc", "regular"])
 def test_bf16_form_is_within_a_few_grey_levels(kind):
-    generator = trained_like(kind=kind, ngf=16)
-    x = picture(96, 128)
+    generator = trained_like(kind=kind)
+    x = picture(64, 96)
     with torch.inference_mode():
         exact = generator(x)
     difference = (fold(generator, dtype=torch.bfloat16)(x) - exact).abs()
