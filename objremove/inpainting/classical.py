@@ -84,3 +84,6 @@ _ALGORITHMS: dict[str, tuple[Callable[[Bytes, Bytes, int], Bytes], int, int, int
     # Its cost grows with the square of the hole's area: about 2 s for a hole of 110 px on one core.
     "shift-map": (_shift_map, 110, 8_000, 448),
 }
+
+CLASSICAL = tuple(_ALGORITHMS)
+"""Names that `load_classical` knows."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from objremove.errors import UsageError
 from objremove.inpainting.base import Inpainter
 from objremove.inpainting.detail import enlarge_with_detail, reduce
-from objremove.inpainting.windows import Parts, Window, find_parts, plan_windows
+from objremove.inpainting.windows import Parts, Rect, Window, find_parts, plan_windows
 from objremove.masks import Hole
 from objremove.types import Mask, Pixels
 
@@ -129,7 +129,7 @@ class _Canvas:
         again = mine & ~todo
         before = np.where(again[:, :, None], here, self.source[y0:y1, x0:x1])
         if window.overlap:
-            weight = np.where(again, _ramp(window), weight)
+            weight = np.where(again, _ramp(window, self.parts.boxes[window.parts[0] - 1]), weight)
         soft = weight[:, :, None]
         blend = soft * (answer * np.float32(self.top)) + (1 - soft) * before
         here[mine] = np.rint(blend[mine]).clip(0, self.top).astype(here.dtype)
@@ -150,17 +150,22 @@ class _Canvas:
         return np.asarray(np.where(self.hole.core[y0:y1, x0:x1], np.float32(1), weight), np.float32)
 
 
-def _ramp(window: Window) -> Floats:
-    """(h, w) weight of this window where a neighbour has been before: 0 at the cell's edge, 1 an overlap further in."""
+def _ramp(window: Window, whole: Rect) -> Floats:
+    """(h, w) weight of this window where a neighbour has been before: 0 at an inner edge of its cell, 1 an overlap further in.
+
+    Edges that the cell shares with the box of the `whole` part have no neighbour.
+    """
     x0, y0, x1, y1 = window.rect
     left, top, right, bottom = window.cell
 
-    def rise(first: int, last: int, low: int, high: int) -> Floats:
+    def rise(first: int, last: int, low: float, high: float) -> Floats:
         at = np.arange(first, last, dtype=np.float32) + 0.5
         edge = np.minimum(at - low, high - at).clip(0, window.overlap)
         return np.asarray(edge / np.float32(window.overlap), np.float32)
 
-    return np.asarray(np.minimum(rise(y0, y1, top, bottom)[:, None], rise(x0, x1, left, right)), np.float32)
+    down = rise(y0, y1, top if top > whole[1] else -np.inf, bottom if bottom < whole[3] else np.inf)
+    across = rise(x0, x1, left if left > whole[0] else -np.inf, right if right < whole[2] else np.inf)
+    return np.asarray(np.minimum(down[:, None], across), np.float32)
 
 
 def _at_scale(crop: Floats, unknown: Mask, size: tuple[int, int]) -> tuple[Floats, Mask]:

@@ -1,0 +1,133 @@
+"""From instances to the hole: growth, closed gaps, feather, and masks that people draw."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from objremove.errors import UsageError
+from objremove.instances import Instance
+from objremove.masks import OWN_MASK, Dilation, build_hole, close_gaps, grow, read_mask
+
+
+def disc(size=(200, 200), centre=(100, 100), radius=30):
+    y, x = np.ogrid[: size[0], : size[1]]
+    return (y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 24), st.integers(1, 24))), st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_a_grown_mask_holds_the_mask_and_stays_near_it(mask, radius):
+    one = Instance.from_mask(mask, label="person")
+    if one is None:
+        return
+    hole = build_hole([one], mask.shape, dilate=radius)
+    assert (hole.mask | mask).sum() == hole.mask.sum()
+    rows, columns = np.nonzero(mask)
+    for y, x in np.argwhere(hole.mask & ~mask):
+        # Up and sideways no further than the radius, downwards no further than twice that; or an enclosed gap.
+        near = (np.abs(columns - x) <= radius) & (y - rows <= 2 * radius) & (rows - y <= radius)
+        assert near.any() or one.area >= 10
+
+
+def test_growth_goes_further_down_than_up():
+    grown, (left, top) = grow(Instance.from_mask(disc(), label="person"), 10)
+    assert top == 100 - 30 - 10
+    assert left == 100 - 30 - 10
+    rows = np.flatnonzero(grown.any(axis=1)) + top
+    assert rows.max() == 130 + 20
+
+
+def test_auto_dilation_follows_the_object_and_the_outline_error():
+    dilation = Dilation.parse("auto")
+    small = Instance.from_mask(disc(radius=5), label="person")
+    large = Instance.from_mask(disc(radius=90), label="person")
+    coarse = Instance.from_mask(disc(radius=5), label="person", boundary_error=4.0)
+    assert 3 <= dilation.radius(small) < dilation.radius(large) <= 8
+    assert dilation.radius(coarse) == dilation.radius(small) + 4
+
+
+def test_own_masks_are_taken_as_they_are_unless_asked():
+    one = Instance.from_mask(disc(), label=OWN_MASK)
+    assert np.array_equal(build_hole([one], (200, 200)).mask, disc())
+    assert build_hole([one], (200, 200), dilate=5).area > disc().sum()
+
+
+@pytest.mark.parametrize(("text", "radius"), [("12", 12), ("12px", 12), ("10%", 7), (3, 3), (0, 0)])
+def test_dilation_by_pixels_and_percent(text, radius):
+    assert Dilation.parse(text).radius(Instance.from_mask(disc(), label="person")) == radius
+
+
+@pytest.mark.parametrize("text", ["-3", "much", "5 %%", "nan"])
+def test_malformed_dilation(text):
+    with pytest.raises(UsageError, match="--dilate"):
+        Dilation.parse(text)
+
+
+def test_small_gaps_close_and_large_ones_stay():
+    mask = disc(radius=60)
+    mask[98:103, 98:103] = False
+    assert close_gaps(mask, largest=25)[100, 100]
+    assert not close_gaps(mask, largest=24)[100, 100]
+    assert np.array_equal(close_gaps(mask, largest=0), mask)
+
+
+def test_an_open_bay_is_no_gap():
+    mask = np.zeros((20, 20), bool)
+    mask[5:15, 5:15] = True
+    mask[5:10, 9:11] = False
+    assert np.array_equal(close_gaps(mask, largest=1000), mask)
+
+
+def test_feather_lies_in_the_grown_ring():
+    one = Instance.from_mask(disc(), label="person")
+    hole = build_hole([one], (200, 200), dilate=12)
+    assert hole.feather == 4
+    assert np.array_equal(hole.core, disc())
+    assert build_hole([one], (200, 200), dilate=0).feather == 0
+    with pytest.raises(UsageError):
+        build_hole([one], (200, 200), feather=-1)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        disc(),
+        disc().astype(np.uint8),
+        disc().astype(np.uint8) * 255,
+        disc().astype(np.uint16) * 65535,
+        disc().astype(np.float32),
+        disc()[:, :, None].repeat(3, axis=2).astype(np.uint8) * 255,
+        np.dstack([np.full((200, 200, 3), 255, np.uint8), disc() * np.uint8(255)]),
+        np.dstack([np.zeros((200, 200, 3), np.uint8), disc() * np.uint8(255)]),
+    ],
+    ids=["bool", "0/1", "0/255", "16 bit", "float", "rgb", "white with alpha", "black with alpha"],
+)
+def test_masks_of_any_kind_are_understood(picture):
+    assert np.array_equal(read_mask(picture, (200, 200)), disc())
+
+
+def test_ringing_of_a_lossy_mask_is_not_hole():
+    noisy = disc() * np.uint8(255)
+    noisy[0:50] = 9
+    assert np.array_equal(read_mask(noisy, (200, 200)), disc())
+
+
+@pytest.mark.parametrize("shape", [(10, 10), (200, 199), (200,), (200, 200, 5)])
+def test_masks_of_another_size_are_refused(shape):
+    with pytest.raises(UsageError):
+        read_mask(np.zeros(shape, np.uint8), (200, 200))
+
+
+def test_instances_count_and_encode_themselves():
+    one = Instance.from_mask(disc(), label="person", score=0.5)
+    assert one.area == disc().sum()
+    assert one.box == (70, 70, 131, 131)
+    assert np.array_equal(one.mask, disc())
+    from pycocotools import mask as coco
+
+    assert np.array_equal(coco.decode({**one.rle, "counts": one.rle["counts"].encode()}).astype(bool), disc())
+    assert one.covers(100, 100)
+    assert not one.covers(70, 70)
+    assert Instance.from_mask(np.zeros((4, 4), bool), label="person") is None
