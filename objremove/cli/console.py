@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,23 @@ Progress = Callable[[int, int], None]
 
 OK, FAILED, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes."""
+
+
+@contextmanager
+def stdout_kept_clean() -> Iterator[None]:
+    """What C libraries print on standard output meanwhile goes to stderr: JSON lines and piped photos stay whole."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # started with standard output closed
+        yield
+        return
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 class Speaker:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from objremove.cli import options
-from objremove.cli.console import FAILED, OK, SOME_FAILED, Speaker
+from objremove.cli.console import FAILED, OK, SOME_FAILED, Speaker, stdout_kept_clean
 from objremove.cli.options import MASK, MODELS, OUTPUT, beside
 from objremove.errors import PhotoError, UsageError
 
@@ -253,6 +253,8 @@ def _expand(photos: Sequence[str]) -> list[Path]:
     for photo in photos:
         if photo.isdigit() and not Path(photo).exists():
             raise UsageError(f"no photo is called {photo}: several class numbers go together, as in --remove 3,{photo}")
+        if Path(photo).is_dir():
+            raise PhotoError(f"{photo} is a folder: name the photos in it, as in {Path(photo) / '*.jpg'}")
     return [Path(photo) for photo in photos]
 
 
@@ -288,7 +290,7 @@ def _all(remover: Remover, paths: Sequence[Path], request: dict[str, Any], where
     failures = 0
     for path in paths:
         try:
-            with speaker.progress(f"filling {path.name}", "windows") as filling:
+            with speaker.progress(f"filling {path.name}", "windows") as filling, stdout_kept_clean():
                 result = remover(_source(path), **request, progress=filling)
             _deliver(result, path, where, speaker, many=len(paths) > 1)
         except (PhotoError, OSError) as error:
@@ -317,7 +319,8 @@ def _deliver(result: Result, path: Path, where: _Output, speaker: Speaker, *, ma
     target: Path | None = None
     warnings = list(result.warnings)
     if to_stdout:
-        data, notes = result.encode(format=where.format, quality=where.quality)
+        with stdout_kept_clean():
+            data, notes = result.encode(format=where.format, quality=where.quality)
         warnings += notes
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -326,7 +329,8 @@ def _deliver(result: Result, path: Path, where: _Output, speaker: Speaker, *, ma
         target.parent.mkdir(parents=True, exist_ok=True)
         if where.in_place:
             _back_up(path)
-        warnings += result.save(target, format=where.format, quality=where.quality)
+        with stdout_kept_clean():
+            warnings += result.save(target, format=where.format, quality=where.quality)
         _write_extras(result, target, where)
     if where.as_json:
         stream = sys.stderr if to_stdout else sys.stdout

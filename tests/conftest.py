@@ -1,0 +1,52 @@
+"""Shared by the tests of the whole road: a drawn scene, and a segmenter that finds drawn discs by their colour."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from objremove.instances import Instance
+from objremove.remover import Remover
+
+RED, BLUE = (220, 30, 30), (30, 30, 220)
+
+
+class ColourSegmenter:
+    """Finds red discs as persons and blue ones as cars: a segmenter whose answers a reader can see."""
+
+    name = "colours"
+    classes = ("person", "car")
+
+    def find(self, pixels, labels, *, confidence=None):
+        import cv2
+
+        found = []
+        eight = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+        for label, colour in (("person", RED), ("car", BLUE)):
+            if label in labels:
+                near = (np.abs(eight.astype(int) - colour).max(axis=2) < 60).astype(np.uint8)
+                count, parts = cv2.connectedComponents(near)
+                found += [
+                    Instance.from_mask(parts == part, label=label, score=0.9, source="colours")
+                    for part in range(1, count)
+                ]
+        return found
+
+
+def scene(
+    height=180, width=240, discs=((60, 60, 18, RED), (170, 120, 12, RED), (200, 40, 9, RED), (60, 140, 14, BLUE))
+):
+    """(H, W, 3) uint8: a soft gradient with discs (x, y, radius, colour)."""
+    y, x = np.mgrid[:height, :width]
+    pixels = np.stack([90 + 40 * x / width, 140 + 30 * y / height, np.full((height, width), 110)], axis=2)
+    for cx, cy, radius, colour in discs:
+        pixels[(x - cx) ** 2 + (y - cy) ** 2 <= radius**2] = colour
+    return pixels.astype(np.uint8)
+
+
+@pytest.fixture
+def remover():
+    """A `Remover` whose shelf holds the toy segmenter and Telea: quick, and with no weights."""
+    made = Remover("colours", "telea")
+    made.shelf._loaded["segmenter", "colours"] = ColourSegmenter()
+    return made

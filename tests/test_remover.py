@@ -1,0 +1,204 @@
+"""The whole road: any kind of photo in, the same kind out, only what was named gone."""
+
+import io
+import threading
+
+import numpy as np
+import pytest
+from conftest import BLUE, RED, scene
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import objremove
+from objremove.errors import PhotoError, UsageError
+
+
+def reds(pixels):
+    return int((np.abs(np.asarray(pixels).astype(int)[..., :3] - RED).max(axis=-1) < 60).sum())
+
+
+def test_what_is_named_goes_and_the_rest_stays(remover):
+    photo = scene()
+    before = photo.copy()
+    result = remover(photo, "person")
+    assert reds(result.image) == 0
+    assert (result.image == BLUE).all(axis=2).sum() == (photo == BLUE).all(axis=2).sum()
+    assert np.array_equal(result.image[~result.mask], photo[~result.mask])
+    assert np.array_equal(photo, before)
+    assert [one.label for one in result.instances] == ["person"] * 3
+    assert [one.area for one in result.instances] == sorted((one.area for one in result.instances), reverse=True)
+    assert set(result.timings) >= {"read", "find", "fill"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "left"),
+    [
+        ({"remove": "person"}, 0),
+        ({"remove": "person#1"}, 2),
+        ({"remove": "person#2-3"}, 1),
+        ({"remove": "person", "keep": "largest"}, 1),
+        ({"remove": "person", "keep": "center"}, 1),
+        ({"remove": "person,car", "keep": ["person"]}, 3),
+    ],
+)
+def test_instances_are_picked_and_kept(remover, request_, left):
+    result = remover(scene(), **request_)
+    assert sum(one.label == "person" for one in remover.find(result.image, "person")) == left
+
+
+def as_jpeg(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def test_every_kind_of_photo_comes_back_as_its_like(remover, tmp_path):
+    import torch
+
+    pixels = scene()
+    path = tmp_path / "photo.png"
+    Image.fromarray(pixels).save(path)
+    assert isinstance(remover(path, "person").image, Image.Image)
+    assert isinstance(remover(str(path), "person").image, Image.Image)
+    picture = remover(Image.fromarray(pixels).convert("RGBA"), "person").image
+    assert (picture.mode, picture.size) == ("RGBA", (240, 180))
+    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
+    result = remover(tensor, "person").image
+    assert (result.shape, result.dtype) == (tensor.shape, tensor.dtype)
+    sixteen = remover(pixels.astype(np.uint16) * 257, "person").image
+    assert (sixteen.shape, sixteen.dtype) == (pixels.shape, np.uint16)
+    encoded = remover(as_jpeg(pixels), "person").image
+    assert isinstance(encoded, bytes)
+    assert Image.open(io.BytesIO(encoded)).format == "JPEG"
+
+
+@given(
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.sampled_from([(), (1,), (3,), (4,)]),
+    st.sampled_from([np.uint8, np.uint16, np.float32]),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_outside_identity_and_shape_for_every_mode_and_size(remover, height, width, channels, dtype, seed):
+    rng = np.random.default_rng(seed)
+    array = rng.random((height, width, *channels))
+    array = array.astype(dtype) if dtype == np.float32 else (array * np.iinfo(dtype).max).astype(dtype)
+    hole = rng.random((height, width)) < 0.2
+    if hole.all():
+        return
+    result = remover.fill(array, hole)
+    assert (result.image.shape, result.image.dtype) == (array.shape, array.dtype)
+    assert np.array_equal(result.image[~hole], array[~hole])
+
+
+def test_an_empty_hole_is_the_identity(remover, tmp_path):
+    data = as_jpeg(scene())
+    result = remover.fill(data, np.zeros((180, 240), bool))
+    assert not result.changed
+    assert result.image == data
+    result.save(tmp_path / "same.jpg")
+    assert (tmp_path / "same.jpg").read_bytes() == data
+
+
+def test_map_gives_what_single_calls_give(remover):
+    photos = [scene(), scene(90, 100, ((40, 40, 10, RED),))]
+    for one, other in zip(remover.map(photos, "person"), (remover(photo, "person") for photo in photos), strict=True):
+        assert np.array_equal(one.image, other.image)
+
+
+def test_threads_share_one_remover(remover):
+    photos = [scene(discs=((40 + 10 * i, 60, 12, RED),)) for i in range(8)]
+    expected = [remover(photo, "person").image for photo in photos]
+    answers = [None] * len(photos)
+
+    def work(i):
+        answers[i] = remover(photos[i], "person").image
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(photos))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(one, other) for one, other in zip(expected, answers, strict=True))
+
+
+def test_own_masks_points_and_boxes_join_the_hole(remover):
+    mask = np.zeros((180, 240), np.uint8)
+    mask[100:110, 10:20] = 255
+    result = remover(scene(), "person#1", masks=[mask], boxes=[(40, 120, 80, 160)])
+    assert result.mask[105, 15]
+    assert result.mask[140, 60]
+    assert {one.label for one in result.instances} == {"person", "mask", "box"}
+    assert any("GrabCut" in warning for warning in result.warnings)
+
+
+def test_transparency_goes_with_what_stood_in_it(remover):
+    pixels = np.dstack([scene(), np.full((180, 240), 0, np.uint8)])
+    y, x = np.mgrid[:180, :240]
+    disc = (x - 60) ** 2 + (y - 60) ** 2 <= 18**2
+    pixels[disc, 3] = 255
+    result = remover(pixels, "person#1")
+    assert result.image[60, 60, 3] < 30
+    assert np.array_equal(result.image[~result.mask], pixels[~result.mask])
+
+
+def test_results_save_and_show_themselves(remover, tmp_path):
+    result = remover(scene(), "person")
+    result.save(tmp_path / "clean.png")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "clean.png")), result.image)
+    assert result.compare().size == (3 * 240 + 2 * 2, 180)
+    data = result.to_dict()
+    assert data["hole_area"] == result.mask.sum()
+    assert [one["label"] for one in data["removed"]] == ["person"] * 3
+    assert data["models"] == {"telea": None} or set(data["models"]) <= {"telea", "colours"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "says"),
+    [
+        ({}, UsageError, "nothing to remove"),
+        ({"remove": "persom"}, UsageError, "person"),
+        ({"remove": "bench"}, UsageError, "maskrcnn"),
+        ({"remove": "person", "points": [(999, 1)]}, UsageError, "outside"),
+        ({"masks": [np.zeros((3, 3))]}, UsageError, "3x3"),
+    ],
+)
+def test_impossible_requests_are_one_line(remover, request_, error, says):
+    with pytest.raises(error, match=says) as caught:
+        remover(scene(), **request_)
+    assert "\n" not in str(caught.value)
+
+
+def test_photos_that_are_none(remover, tmp_path):
+    for name, content in (("empty.jpg", b""), ("text.jpg", b"hello"), ("cut.jpg", as_jpeg(scene())[:900])):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(PhotoError, match=name):
+            remover(tmp_path / name, "person")
+    with pytest.raises(PhotoError):
+        remover(tmp_path, "person")
+    with pytest.raises(PhotoError):
+        remover(tmp_path / "missing.jpg", "person")
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"confidence": 2}, {"feather": -1}, {"threads": 0}, {"dilate": "lots"}, {"precision": "fp8"}]
+)
+def test_arguments_that_mean_nothing(arguments):
+    with pytest.raises(UsageError):
+        objremove.Remover(inpainter="telea", **arguments).fill(scene(), np.eye(180, 240, dtype=bool))
+
+
+def test_unknown_models_are_named_with_what_there_is():
+    with pytest.raises(UsageError, match="big-lama"):
+        objremove.Remover(inpainter="big-lamma").fill(scene(), np.eye(180, 240, dtype=bool))
+    with pytest.raises(UsageError, match="deeplabv3"):
+        objremove.Remover(segmenter="deeplabv3_resnet110")(scene(), "person")
+
+
+def test_the_embedded_weights_run_without_a_network(tmp_path, monkeypatch):
+    monkeypatch.setenv("OBJREMOVE_HOME", str(tmp_path))
+    result = objremove.remove(scene(), "all", offline=True)
+    assert "slim-deeplab-voc21" in result.models
+    assert result.image.shape == (180, 240, 3)
