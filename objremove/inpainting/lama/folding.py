@@ -3,7 +3,7 @@
 * Every BatchNorm becomes a factor of the weights before it and a bias; where it follows a sum of paths, of all of them.
 * Paths that end in the same sum become one convolution over stacked channels, paths that share an input one over stacked outputs.
 * Feature maps are channels-last; the 1x1 convolution on the spectrum then takes real and imaginary parts as they lie in memory.
-* Everything runs in the chosen precision but the FFT pair and the output activation, which are fp32.
+* Everything runs in the chosen precision but the FFT pair, the sum of the residuals and the output activation, which are fp32.
 * The two stages at full resolution run in bands of rows, so no full-resolution feature map ever exists.
 
 Facts about the network: Suvorov et al., WACV 2022, section 2; numbers: benchmarks/bench_lama.py.
@@ -160,14 +160,13 @@ class _FFCTrunk:
         self._n_local = blocks[0].conv1.bn_l.num_features
 
     def __call__(self, x: Tensor) -> Tensor:
-        layout = torch.channels_last
-        local = x[:, : self._n_local].contiguous(memory_format=layout)
-        globl = x[:, self._n_local :].contiguous(memory_format=layout)
+        local = _residual_stream(x[:, : self._n_local])
+        globl = _residual_stream(x[:, self._n_local :])
         for conv1, conv2 in self._blocks:
-            residual = conv2(*conv1(local, globl))
+            residual = conv2(*conv1(local.to(x.dtype), globl.to(x.dtype)))
             local += residual[0]
             globl += residual[1]
-        return torch.cat((local, globl), dim=1)
+        return torch.cat((local, globl), dim=1).to(x.dtype)
 
 
 class _FoldedFFC:
@@ -239,9 +238,11 @@ class _RegularTrunk:
 
     def __call__(self, x: Tensor) -> Tensor:
         around = (1, 1, 1, 1)
+        total = _residual_stream(x)
         for conv1, conv2 in self._blocks:
-            x += conv2(F.pad(conv1(F.pad(x, around, mode="reflect")), around, mode="reflect"))
-        return x
+            features = conv1(F.pad(total.to(x.dtype), around, mode="reflect"))
+            total += conv2(F.pad(features, around, mode="reflect"))
+        return total.to(x.dtype)
 
 
 def _scale_and_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -274,6 +275,11 @@ def _scaled(weight: Tensor, scale: Tensor, axis: int = 0) -> Tensor:
     shape = [1] * weight.ndim
     shape[axis] = -1
     return weight.double() * scale.view(shape)
+
+
+def _residual_stream(x: Tensor) -> Tensor:
+    """A copy to add the blocks' residuals to: in fp32, since bf16 would round the whole sum anew at each block."""
+    return x.to(torch.float32, memory_format=torch.channels_last, copy=True)
 
 
 def _band_rows(width: int) -> int:
