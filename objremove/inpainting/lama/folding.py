@@ -202,7 +202,7 @@ class _FoldedSpectral:
 
     def __call__(self, globl: Tensor, from_local: Tensor) -> Tensor:
         reduced = self._reduce(globl)
-        total = reduced + self._fourier(reduced)
+        total = self._fourier(reduced).add_(reduced)
         if self._quadrant_fourier is not None:
             total += self._quadrant_fourier(stack_quadrants(reduced)).repeat(1, 1, 2, 2)
         return self._expand.add_to(from_local, total)
@@ -215,14 +215,17 @@ class _FoldedFourier:
         self._filter = make_conv(*_fold_pair(layer.conv_layer, layer.bn), target)
 
     def __call__(self, x: Tensor) -> Tensor:
-        size = x.shape[-2:]
-        spectrum = torch.fft.rfft2(x.float(), norm="ortho").permute(0, 2, 3, 1).contiguous()
-        # (B, h, w/2+1, C, 2) is (B, h, w/2+1, 2C) with re and im interleaved: the channel order of the weights.
-        stacked = torch.view_as_real(spectrum).flatten(3).to(x.dtype).permute(0, 3, 1, 2)
-        filtered = self._filter(stacked).permute(0, 2, 3, 1).float()
-        spectrum = torch.view_as_complex(filtered.view(*spectrum.shape, 2))
-        out: Tensor = torch.fft.irfft2(spectrum, s=size, dim=(1, 2), norm="ortho")
-        return out.permute(0, 3, 1, 2).to(x.dtype)
+        batch, channels, height, width = x.shape
+        planes = _transpose(x.permute(0, 2, 3, 1).flatten(1, 2)).view(x.shape)
+        pairs = torch.view_as_real(torch.fft.rfft2(planes.float(), norm="ortho")).to(x.dtype).contiguous()
+        # A (re, im) pair moves as one word, so that channels end up interleaved: the order that the weights have.
+        word = torch.int64 if x.dtype.itemsize == 4 else torch.int32
+        stacked = _transpose(pairs.view(word).flatten(2)).view(x.dtype).view(batch, height, -1, 2 * channels)
+        filtered = self._filter(stacked.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).float()
+        spectrum = torch.view_as_complex(filtered.view(batch, height, -1, channels, 2))
+        out: Tensor = torch.fft.irfft2(spectrum, s=(height, width), dim=(1, 2), norm="ortho")
+        planes = out.permute(0, 3, 1, 2).to(x.dtype).contiguous()
+        return _transpose(planes.flatten(2)).view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 class _RegularTrunk:
@@ -275,6 +278,14 @@ def _scaled(weight: Tensor, scale: Tensor, axis: int = 0) -> Tensor:
     shape = [1] * weight.ndim
     shape[axis] = -1
     return weight.double() * scale.view(shape)
+
+
+def _transpose(x: Tensor) -> Tensor:
+    """(B, M, N) to contiguous (B, N, M), a matrix at a time: PyTorch has a blocked copy for two dimensions, and only for them."""
+    out = x.new_empty(x.shape[0], x.shape[2], x.shape[1])
+    for target, source in zip(out, x, strict=True):
+        target.copy_(source.t())
+    return out
 
 
 def _residual_stream(x: Tensor) -> Tensor:
