@@ -29,11 +29,12 @@ def recolour(photo: _Bytes, rng: np.random.Generator, config: AugmentConfig) -> 
     if config.clahe > 1 and rng.random() < config.probability:
         lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB)
         lab[..., 0] = cv2.createCLAHE(rng.uniform(1, config.clahe), (8, 8)).apply(lab[..., 0])
-        photo = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+        photo = np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), np.uint8)
     if rng.random() < config.probability:
         factor = 1 + rng.uniform(-config.contrast, config.contrast)
         offset = 255 * rng.uniform(-config.brightness, config.brightness)
-        photo = cv2.LUT(photo, np.clip(np.arange(256) * factor + offset, 0, 255).astype(np.uint8))
+        table = np.clip(np.arange(256) * factor + offset, 0, 255).astype(np.uint8)
+        photo = np.asarray(cv2.LUT(photo, table), np.uint8)
     if rng.random() < config.probability:
         photo = _shift_hsv(photo, rng, config)
     return photo
@@ -65,23 +66,13 @@ def _warped_crop(photo: _Bytes, size: int, rng: np.random.Generator, config: Aug
         crop = crop @ np.array([[-1.0, 0, size - 1], [0, 1, 0], [0, 0, 1]])
     if config.distortion and rng.random() < config.probability:
         grid = _distorted_grid(crop, size, (width, height), rng.uniform(-config.distortion, config.distortion))
-        maps = cv2.perspectiveTransform(grid.reshape(1, -1, 2), to_source).reshape(size, size, 2)
-        return np.asarray(
-            cv2.remap(photo, maps.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        )
+        maps = cv2.perspectiveTransform(grid.reshape(1, -1, 2), to_source).reshape(size, size, 2).astype(np.float32)
+        x, y = np.ascontiguousarray(maps[..., 0]), np.ascontiguousarray(maps[..., 1])
+        return np.asarray(cv2.remap(photo, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101), np.uint8)
     matrix = to_source @ crop
-    if np.array_equal(matrix[:2, :2], np.eye(2)) and float(left).is_integer() and left >= 0 and top >= 0:
-        x, y = int(left), int(top)
-        return np.ascontiguousarray(photo[y : y + size, x : x + size])
-    return np.asarray(
-        cv2.warpPerspective(
-            photo,
-            matrix,
-            (size, size),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REFLECT_101,
-        )
-    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    warped = cv2.warpPerspective(photo, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(warped, np.uint8)
 
 
 def _perspective(width: int, height: int, rng: np.random.Generator, most: float) -> _Matrix:

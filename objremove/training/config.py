@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -155,7 +155,7 @@ class InpainterConfig:
     """A run of `objremove train inpainter`."""
 
     loop: LoopConfig
-    generator: GeneratorConfig = GeneratorConfig()
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     masks: MaskConfig = MaskConfig()
@@ -243,12 +243,9 @@ def from_table(kind: type[T], table: Mapping[str, Any], where: str) -> T:
             advice = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(hints)}"
             raise UsageError(f"{where}: unknown setting {key!r}: {advice}")
     values = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in table.items()}
-    missing = [f.name for f in fields(kind) if f.name not in values and _is_required(f)]  # type: ignore[arg-type]
-    if missing:
-        raise UsageError(f"{where}: {missing[0]!r} is missing: set it")
     try:
         return kind(**values)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # a value out of range, or one that is missing
         raise UsageError(f"{where}: {error}") from None
 
 
@@ -275,7 +272,7 @@ def _merge(table: dict[str, Any], changes: Mapping[str, Any]) -> None:
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
-    if is_dataclass(hint) and isinstance(value, dict):
+    if isinstance(hint, type) and is_dataclass(hint) and isinstance(value, dict):
         return from_table(hint, value, where)
     if origin is tuple and isinstance(value, list):
         kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
@@ -293,9 +290,3 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return value
     wanted = hint.__name__ if isinstance(hint, type) and origin is None else str(hint)
     raise UsageError(f"{where} must be {wanted}, not {value!r}")
-
-
-def _is_required(item: Any) -> bool:
-    from dataclasses import MISSING
-
-    return item.default is MISSING and item.default_factory is MISSING

@@ -125,7 +125,9 @@ class ShapeBank:
             for label in self._classes.intersection(record.classes):
                 self._by_class.setdefault(label, []).append(index)
         if not self._by_class:
-            raise UsageError("the training photos have no labelled objects: give labels, or set the share of shapes to 0")
+            raise UsageError(
+                "the training photos have no labelled objects: give labels, or set the share of shapes to 0"
+            )
         self._present = sorted(self._by_class)
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int, Mask]:
@@ -162,7 +164,9 @@ def read_records(paths: Sequence[Path]) -> list[Record]:
         else:
             raise UsageError(f"training data {path} does not exist: name tar files or a folder")
     if not records:
-        raise UsageError(f"no photos in {', '.join(map(str, paths))}: records are KEY.webp or .jpg, KEY.seg.png, KEY.json")
+        raise UsageError(
+            f"no photos in {', '.join(map(str, paths))}: records are KEY.webp or .jpg, KEY.seg.png, KEY.json"
+        )
     return records
 
 

@@ -121,7 +121,8 @@ class ShapeMask:
                 shape.astype(np.uint8), np.column_stack((turn, shift)), (width, height), flags=cv2.INTER_NEAREST
             )
             radius = max(1, round(rng.uniform(*self.growth) * longer))
-            canvas |= cv2.dilate(placed, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2))
+            brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+            canvas = np.maximum(canvas, np.asarray(cv2.dilate(placed, brush), np.uint8))
         return canvas.astype(np.bool_)
 
 

@@ -91,7 +91,10 @@ class SegmenterFeatures(Backbone):
 
     def __init__(self, network: SlimDeepLab) -> None:
         super().__init__()
-        self.stem, self.stages = network.stem, nn.ModuleList([network.stage1, network.stage2, network.stage3, network.stage4])
+        self.stem, self.stages = (
+            network.stem,
+            nn.ModuleList([network.stage1, network.stage2, network.stage3, network.stage4]),
+        )
         _register_imagenet(self)
 
     def features(self, image: Tensor) -> list[Tensor]:
@@ -167,7 +170,8 @@ def load_backbone(path: Path) -> Backbone:
         ModelError: the file is missing, damaged or holds none of the known backbones.
     """
     state = _read(path)
-    if "3.squeeze.weight" in state:
+    if "features.3.squeeze.weight" in state:
+        state = {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
         backbone: Backbone = SqueezeNetFeatures()
         target: nn.Module = backbone.get_submodule("layers")
     elif "stage4.0.conv1.0.weight" in state:
@@ -177,9 +181,13 @@ def load_backbone(path: Path) -> Backbone:
         target = backbone = Ade20kEncoder()
         state = {key: value for key, value in state.items() if not key.startswith("fc.")}
     else:
-        raise ModelError(f"{path} holds no perceptual backbone: give SqueezeNet 1.1, a SlimDeepLab or the ADE20K encoder")
+        raise ModelError(
+            f"{path} holds no perceptual backbone: give SqueezeNet 1.1, a SlimDeepLab or the ADE20K encoder"
+        )
     try:
-        target.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
+        target.load_state_dict(
+            {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+        )
     except RuntimeError as error:
         raise ModelError(f"{path} is not a complete backbone: {' '.join(str(error).split())[:160]}") from None
     return backbone.eval().requires_grad_(False)
