@@ -47,7 +47,10 @@ def _shift_map(window: Bytes, hole: Bytes, seed: int) -> Bytes:
     with _random_state:
         cv2.setRNGSeed(seed)
         cv2.xphoto.inpaint(lab, known, filled, cv2.xphoto.INPAINT_SHIFTMAP)
-    return np.asarray(cv2.cvtColor(filled, cv2.COLOR_Lab2RGB)[:height, :width], np.uint8)
+    # Where no shift leads to a known pixel (a hole larger than what is known around it) OpenCV leaves zeros, no colour in Lab.
+    left_over = ((known == 0) & ~filled.any(axis=2)).astype(np.uint8)
+    picture = np.asarray(cv2.cvtColor(filled, cv2.COLOR_Lab2RGB), np.uint8)
+    return _navier_stokes(picture, left_over, seed)[:height, :width]
 
 
 @dataclass(frozen=True)

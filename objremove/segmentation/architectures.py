@@ -27,7 +27,7 @@ class Architecture:
         classes: class name by the index of its logit.
         short_side: the photo's short side in pixels that it is given.
         stride: input pixels for each logit before any upsampling inside the network.
-        flip: whether to average with the mirrored photo.
+        flip: whether the overview is averaged with that of the mirrored photo.
         boxes: whether it is a detector with a mask in each box (Mask R-CNN) or labels every pixel.
     """
 

@@ -26,6 +26,7 @@ _WORK_SIDE: Final = 320  # longest side of the crop that is cut
 _ROUNDS: Final = 4
 _SURROUNDINGS: Final = 0.35  # of the box's extent, on each side: what the background's colours are learned from
 _LEAST_IOU: Final = 0.6  # a refined mask must keep this IoU with the original
+_LEAST_OF_BOX: Final = 0.2  # people draw boxes around objects: a cut that covers less of it has missed the object
 _MOST_OF_PHOTO: Final = 0.4  # an object that is pointed at covers no more than this
 _TOLERANCES: Final = (3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40)  # Lab steps of the region growing
 _BACK, _OBJECT, _MAYBE_BACK, _MAYBE_OBJECT = cv2.GC_BGD, cv2.GC_FGD, cv2.GC_PR_BGD, cv2.GC_PR_FGD
@@ -66,7 +67,7 @@ class GrabCutPrompter:
     def select(
         self, pixels: Pixels, *, points: Sequence[tuple[int, int, bool]] = (), boxes: Sequence[Box] = ()
     ) -> list[Instance]:
-        """As `Prompter.select`. A box in which nothing stands out from its surroundings is taken whole.
+        """As `Prompter.select`. A box in which little stands out from its surroundings is taken whole.
 
         Points grow to the region of similar colour around them, over at most 40 % of the photo; negative points hold it back.
         """
@@ -95,8 +96,9 @@ def _from_box(pixels: Pixels, box: Box) -> Instance | None:
     left, top, right, bottom = work.inner(box)
     hints[top:bottom, left:right] = _MAYBE_OBJECT
     cut = _cut(work.image, hints)
-    if not cut.any():
-        cut = hints == _MAYBE_OBJECT
+    inside = hints == _MAYBE_OBJECT
+    if np.count_nonzero(cut) < _LEAST_OF_BOX * np.count_nonzero(inside):
+        cut = inside
     drawn = _draw(cut, work, _size(pixels), label="box")
     return drawn if drawn is None else _within(drawn, box)
 
