@@ -4,16 +4,19 @@
 
 All forms run in one process, taking turns, so that whatever else the machine does hits them alike; the ratios are what counts. The
 weights are random, with BatchNorm statistics calibrated on the picture; speed does not depend on their values. CPU seconds are those
-of all threads, and tell more than wall seconds on a busy machine. Peak memory is that of one fresh process a form and size.
+of all threads, and tell more than wall seconds on a busy machine. Peak memory is what one forward pass adds in a fresh process
+(Linux only).
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import multiprocessing
-import resource
+import re
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -59,19 +62,24 @@ def make_form(generator: nn.Module, name: str) -> nn.Module:
     return generator if dtype is None else fold(generator, dtype=dtype)
 
 
+def resident_peak() -> float:
+    """Highest resident memory of this process in MB since it was last reset (Linux)."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) / 1024
+
+
 def peak_growth(form: str, config: str, side: int, threads: int, queue: multiprocessing.Queue) -> None:
-    """Put the growth of this fresh process's peak memory over a forward pass, in MB, into the queue."""
+    """Put what a forward pass adds to the memory of this fresh process at its peak, in MB, into the queue."""
     torch.set_num_threads(threads)
-    with torch.device("meta"):
-        empty = build_generator(CONFIGS[config])
-    network = make_form(empty.to_empty(device="cpu").eval(), form)
-    for tensor in empty.state_dict().values():
-        tensor.fill_(0)
+    network = make_form(build_generator(CONFIGS[config]).eval(), form)
     x = picture(side, None)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with torch.inference_mode():
+        network(picture(32, None))  # libraries load what they need once
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what building left free must not hide what the pass takes
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+        before = resident_peak()
         network(x)
-    queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    queue.put(resident_peak() - before)
 
 
 def measured_peak(form: str, config: str, side: int, threads: int) -> float:
