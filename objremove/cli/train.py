@@ -52,6 +52,10 @@ Resume = Annotated[
     typer.Option("--resume", metavar="DIR|FILE", help="Go on from this run's last.ckpt.", show_default=False),
 ]
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", help="Where to train.")]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Processor threads; 1 where others use the machine too.", show_default=False),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -85,10 +89,11 @@ def inpainter(
         ),
     ] = None,
     device: Device = "auto",
+    threads: Threads = None,
     settings: Settings = None,
 ) -> int:
     """Train a LaMa generator; DIR/generator.safetensors is the result, a model for --inpainter."""
-    _require_extra()
+    _prepare(threads)
     from objremove.training.config import InpainterConfig, load_config
     from objremove.training.inpainter import InpainterRecipe
     from objremove.training.loop import make_fabric
@@ -117,10 +122,11 @@ def segmenter(
         Path | None, typer.Option("--init", metavar="FILE", help="Start from these weights.", show_default=False)
     ] = None,
     device: Device = "auto",
+    threads: Threads = None,
     settings: Settings = None,
 ) -> int:
     """Train the class segmenter; DIR/segmenter.safetensors is the result, a model for --segmenter."""
-    _require_extra()
+    _prepare(threads)
     from objremove.training.config import SegmenterConfig, load_config
     from objremove.training.loop import make_fabric
     from objremove.training.segmenter import SegmenterRecipe
@@ -133,9 +139,13 @@ def segmenter(
     return _run(fabric, recipe, run, photos, out=out, minutes=minutes, resume=resume)
 
 
-def _require_extra() -> None:
+def _prepare(threads: int | None) -> None:
     if not importlib.util.find_spec("lightning"):
         raise UsageError("training needs Lightning: pip install 'objremove[train]'")
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 def _libraries(

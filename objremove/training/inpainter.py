@@ -193,7 +193,8 @@ class InpainterRecipe:
         penalised = weights.r1 > 0 and step % weights.r1_interval == 0
         real = real.detach().requires_grad_(penalised)
         with fabric.autocast():
-            real_logits, _ = self._discriminator(real)
+            # Fabric's wrapper lets nobody else take gradients, as the penalty does; one wrapped call is enough for the exchange.
+            real_logits, _ = self._plain_discriminator(real)
             fake_logits, _ = self._discriminator(predicted)
             total = losses.discriminator_adversarial(real_logits, fake_logits, mask)
         scalars = {

@@ -1,0 +1,230 @@
+"""Whole training runs on tiny drawn data: the loss falls, a resumed run is the same run, what is exported works in the package."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+pytest.importorskip("lightning")
+
+from safetensors import safe_open
+
+from objremove import inpainting, segmentation
+from objremove.cli.train import app
+from objremove.errors import ModelError, UsageError
+from objremove.training.checkpoint import NAME
+from objremove.training.config import InpainterConfig, SegmenterConfig, load_config
+from objremove.training.inpainter import InpainterRecipe
+from objremove.training.library import PhotoLibrary, read_records
+from objremove.training.loop import Outcome, make_fabric, train
+from objremove.training.segmenter import SegmenterRecipe
+
+CPU = torch.device("cpu")
+TINY_INPAINTER = [
+    "loop.batch=4", "loop.sizes=[[0, 32], [0.5, 48]]", "loop.precision='32-true'", "loop.log_every=1", "loop.warmup=0",
+    "generator.ngf=8", "generator.n_blocks=1", "losses.perceptual=0", "generator_lr=0.004", "losses.r1_interval=2",
+]  # fmt: skip
+TINY_SEGMENTER = [
+    "loop.batch=8", "loop.sizes=[[0, 32]]", "loop.precision='32-true'", "loop.log_every=1", "loop.warmup=0", "width=16",
+    "lr=0.004", "loop.ema_decay=0.9",
+]  # fmt: skip
+
+
+class Recorder:
+    """Keeps what the loop says."""
+
+    def __init__(self) -> None:
+        self.losses: list[dict[str, float]] = []
+
+    def step(self, step: int, progress: float, seconds: float, rate: float, scalars: Mapping[str, float]) -> None:
+        self.losses.append(dict(scalars))
+
+    def say(self, text: str) -> None:
+        pass
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of 12 photos: a red disc (labelled car) on green and blue gradients."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(12):
+        rows, columns = np.mgrid[:64, :80]
+        photo = np.stack((0 * rows, rows * 3, columns * 2), axis=-1).astype(np.uint8)
+        labels = np.zeros((64, 80), np.uint8)
+        centre = (int(rng.integers(20, 60)), int(rng.integers(20, 44)))
+        cv2.circle(photo, centre, 14, (230, 20, 20), -1)
+        cv2.circle(labels, centre, 14, 7, -1)
+        cv2.imwrite(str(folder / f"{index}.png"), photo[..., ::-1])
+        cv2.imwrite(str(folder / f"{index}.seg.png"), labels)
+    return folder
+
+
+def inpainter(photos: Path, out: Path, steps: int, settings: list[str] | None = None, **options: object) -> Recorder:
+    """Train a tiny generator up to `steps`; returns the losses of this sitting."""
+    config = load_config(InpainterConfig, "lama-compact", [*TINY_INPAINTER, *(settings or []), f"loop.steps={steps}"])
+    fabric = make_fabric("cpu", config.loop.precision)
+    fabric.seed_everything(0, verbose=False)
+    library = PhotoLibrary(read_records([photos]), memory_gb=1)
+    recipe = InpainterRecipe(fabric, config, library, library, backbones=[])
+    recorder = Recorder()
+    train(fabric, recipe, config, out=out, reporter=recorder, metadata={"recipe": {"name": "tiny"}}, **options)
+    return recorder
+
+
+def segmenter(photos: Path, out: Path, steps: int, weights: Path | None = None) -> tuple[Recorder, Outcome]:
+    config = load_config(SegmenterConfig, "slim-deeplab", [*TINY_SEGMENTER, f"loop.steps={steps}"])
+    fabric = make_fabric("cpu", config.loop.precision)
+    fabric.seed_everything(0, verbose=False)
+    library = PhotoLibrary(read_records([photos]), memory_gb=1)
+    recipe = SegmenterRecipe(fabric, config, library, library, weights=weights)
+    recorder = Recorder()
+    return recorder, train(fabric, recipe, config, out=out, reporter=recorder, metadata={})
+
+
+def checkpoint(folder: Path) -> dict[str, object]:
+    return torch.load(folder / NAME, weights_only=True)
+
+
+def same(a: object, b: object) -> bool:
+    """Equal to the last bit, through dicts and lists."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def test_inpainter_learns_and_its_weights_fill_holes_in_the_package(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    losses = inpainter(photos, out, 40).losses
+    assert np.mean([loss["l1"] for loss in losses[-8:]]) < 0.6 * np.mean([loss["l1"] for loss in losses[:4]])
+    assert {"l1", "adversarial", "feature_matching", "discriminator"} <= losses[-1].keys()
+    assert ["r1" in loss for loss in losses[:4]] == [True, False, True, False], "lazy: every second step"
+
+    lama = inpainting.load(out / "generator.safetensors", device=CPU, dtype=torch.float32)
+    window = np.random.default_rng(0).random((1, 64, 64, 3), dtype=np.float32)
+    hole = np.zeros((1, 64, 64), np.bool_)
+    hole[:, 20:40, 20:40] = True
+    filled = lama.fill(window, hole)
+    assert filled.shape == window.shape
+    assert np.isfinite(filled).all()
+
+    with safe_open(out / "generator.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["recipe"]) == {"name": "tiny"}
+    assert json.loads(metadata["trained"])["samples"] == 160
+    assert json.loads(metadata["scores"]).keys() == {"hole_l1", "hole_psnr"}
+    preview = cv2.imread(str(out / "previews" / "0000040.png"))
+    assert preview is not None
+    assert "train/l1" in (out / "scalars.jsonl").read_text()
+
+
+def test_exported_weights_are_the_average_and_not_the_last_step(photos: Path, tmp_path: Path) -> None:
+    inpainter(photos, tmp_path / "run", 4)
+    content = checkpoint(tmp_path / "run")
+    with safe_open(tmp_path / "run" / "generator.safetensors", "pt") as file:
+        key = next(key for key in file.keys() if key.endswith("convl2l.weight"))  # noqa: SIM118 - no mapping
+        exported = file.get_tensor(key)
+    assert torch.equal(exported, content["ema"][key].half())
+    assert not torch.equal(exported, content["generator"][key].half())
+
+
+def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(photos: Path, tmp_path: Path) -> None:
+    settings = ["loop.curve='constant'", "loop.sizes=[[0, 32]]"]
+    whole = inpainter(photos, tmp_path / "whole", 6, settings)
+    first = inpainter(photos, tmp_path / "parts", 3, settings)
+    torch.manual_seed(99)  # whatever happens between two sittings
+    second = inpainter(photos, tmp_path / "parts", 6, settings, resume=tmp_path / "parts")
+    assert first.losses + second.losses == whole.losses
+    one, other = checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts")
+    for key in one.keys() - {"seconds"}:
+        assert same(one[key], other[key]), key
+
+
+def test_checkpoint_of_other_settings_is_refused(photos: Path, tmp_path: Path) -> None:
+    inpainter(photos, tmp_path / "run", 1)
+    with pytest.raises(ModelError, match="other settings"):
+        inpainter(photos, tmp_path / "run", 2, ["losses.l1_known=3"], resume=tmp_path / "run")
+    (tmp_path / "run" / NAME).write_bytes(b"half a file")
+    with pytest.raises(ModelError, match="does not fit"):
+        inpainter(photos, tmp_path / "run", 2, resume=tmp_path / "run")
+    with pytest.raises(ModelError, match="does not exist"):
+        inpainter(photos, tmp_path / "run", 2, resume=tmp_path / "nowhere")
+
+
+def test_time_budget_ends_with_usable_weights(photos: Path, tmp_path: Path) -> None:
+    inpainter(photos, tmp_path / "run", 1_000_000, minutes=0.02)
+    assert checkpoint(tmp_path / "run")["step"] >= 1
+    inpainting.load(tmp_path / "run" / "generator.safetensors", device=CPU, dtype=torch.float32)
+
+
+def test_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(photos: Path, tmp_path: Path) -> None:
+    inpainter(photos, tmp_path / "run", 1)
+    before = (tmp_path / "run" / NAME).read_bytes()
+    with pytest.raises(ModelError, match="not finite"):
+        inpainter(photos, tmp_path / "run", 9, ["generator_lr=1e30", "gradient_clip=1e30"])
+    assert (tmp_path / "run" / NAME).read_bytes() == before
+
+
+def test_perceptual_loss_without_a_backbone_is_an_error(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs a backbone"):
+        inpainter(photos, tmp_path / "run", 1, ["losses.perceptual=3"])
+
+
+def test_segmenter_learns_finds_and_goes_on_from_its_weights(photos: Path, tmp_path: Path) -> None:
+    recorder, outcome = segmenter(photos, tmp_path / "run", 40)
+    loss = [step["cross_entropy"] for step in recorder.losses]
+    assert np.mean(loss[-5:]) < 0.3 * np.mean(loss[:3])
+    assert outcome.scores["car"] > 0.5
+    assert outcome.scores["mean_iou"] > 0.5
+    again, _ = segmenter(photos, tmp_path / "again", 1, weights=tmp_path / "run" / "segmenter.safetensors")
+    assert again.losses[0]["cross_entropy"] < 0.5 * loss[0]
+
+
+def test_command_line_trains_a_segmenter_that_the_package_loads(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ["segmenter", "--data", str(photos), "--val", str(photos), "--out", str(out), "--device", "cpu"]
+    # The width that the package knows; everything else tiny.
+    settings = [*TINY_SEGMENTER, "width=48", "loop.steps=2", "loop.batch=2"]
+    result = CliRunner().invoke(
+        app, arguments + [word for s in settings for word in ("--set", s)], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    found = segmentation.load(out / "segmenter.safetensors", device=CPU, dtype=torch.float32)
+    assert isinstance(found.find(np.zeros((64, 80, 3), np.uint8), ["car"]), list)
+
+
+def test_interrupt_saves_and_the_run_goes_on(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "objremove.cli.train", "inpainter", "--data", str(photos), "--out", str(out)]
+    command += ["--device", "cpu", "--threads", "1"]
+    command += [word for setting in TINY_INPAINTER for word in ("--set", setting)]
+    environment = {**os.environ, "COVERAGE_PROCESS_START": ""}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "step 1," in line:
+                process.send_signal(signal.SIGINT)
+                break
+        said = process.stderr.read()
+        assert process.wait(60) == 130, said
+    assert "interrupted" in said
+    step = checkpoint(out)["step"]
+    assert isinstance(step, int)
+    assert step >= 1
+    inpainting.load(out / "generator.safetensors", device=CPU, dtype=torch.float32)
