@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -111,8 +110,8 @@ def same(a: object, b: object) -> bool:
 
 def test_inpainter_learns_and_its_weights_fill_holes_in_the_package(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    losses = inpainter(photos, out, 40).losses
-    assert np.mean([loss["l1"] for loss in losses[-8:]]) < 0.6 * np.mean([loss["l1"] for loss in losses[:4]])
+    losses = inpainter(photos, out, 24).losses
+    assert np.mean([loss["l1"] for loss in losses[-6:]]) < 0.6 * np.mean([loss["l1"] for loss in losses[:4]])
     assert {"l1", "adversarial", "feature_matching", "discriminator"} <= losses[-1].keys()
     assert ["r1" in loss for loss in losses[:4]] == [True, False, True, False], "lazy: every second step"
 
@@ -127,9 +126,9 @@ def test_inpainter_learns_and_its_weights_fill_holes_in_the_package(photos: Path
     with safe_open(out / "generator.safetensors", "pt") as file:
         metadata = file.metadata()
     assert json.loads(metadata["recipe"]) == {"name": "tiny"}
-    assert json.loads(metadata["trained"])["samples"] == 160
+    assert json.loads(metadata["trained"])["samples"] == 96
     assert json.loads(metadata["scores"]).keys() == {"hole_l1", "hole_psnr"}
-    preview = cv2.imread(str(out / "previews" / "0000040.png"))
+    preview = cv2.imread(str(out / "previews" / "0000024.png"))
     assert preview is not None
     assert "train/l1" in (out / "scalars.jsonl").read_text()
 
@@ -211,11 +210,11 @@ def test_command_line_trains_a_segmenter_that_the_package_loads(photos: Path, tm
 
 def test_interrupt_saves_and_the_run_goes_on(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "objremove.cli.train", "inpainter", "--data", str(photos), "--out", str(out)]
+    start = "import sys; from objremove.cli.train import app; sys.exit(app(standalone_mode=False))"
+    command = [sys.executable, "-c", start, "inpainter", "--data", str(photos), "--out", str(out)]
     command += ["--device", "cpu", "--threads", "1"]
     command += [word for setting in TINY_INPAINTER for word in ("--set", setting)]
-    environment = {**os.environ, "COVERAGE_PROCESS_START": ""}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "step 1," in line:

@@ -246,13 +246,3 @@ class TerminalReporter:
             self._bar.console.print(text)
         elif self._enabled:
             self._speaker.say(text)
-
-
-if __name__ == "__main__":
-    from objremove.errors import ObjRemoveError
-
-    try:
-        raise SystemExit(app(prog_name="objremove train", standalone_mode=False) or OK)
-    except ObjRemoveError as problem:
-        Speaker().error(str(problem))
-        raise SystemExit(problem.exit_code) from None

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from lightning.fabric import Fabric
@@ -29,11 +30,15 @@ from objremove.training.export import load_weights, write_weights
 from objremove.training.library import PhotoLibrary, ShapeBank, sampling_weights
 from objremove.training.mask_generators import make_masks
 from objremove.training.perceptual import Backbone, PerceptualLoss
+from objremove.training.pictures import sheet
 from objremove.training.recipe import Scalars
 from objremove.training.stream import Sample
 from objremove.types import Mask
 
 _VALIDATION_PHOTOS, _PREVIEW_PHOTOS, _VALIDATION_SIZE = 96, 8, 256
+
+_MASK_SIZE = 256
+"""Side in pixels of the crops that LaMa was trained on."""
 
 
 class InpainterRecipe:
@@ -105,7 +110,7 @@ class InpainterRecipe:
         """An augmented crop (size, size, 3) and its hole (size, size), 1 = fill."""
         index = int(np.searchsorted(self._cumulative, rng.random() * self._cumulative[-1], side="right"))
         photo = augment(self._library.photo(index), size, rng, self._config.augment)
-        return photo, self._masks(rng, size, size).astype(np.uint8)
+        return photo, self._hole(rng, size).astype(np.uint8)
 
     def step(self, photos: Tensor, targets: Tensor, step: int, learning_rate: float) -> Scalars:
         """One step of the generator, then one of the discriminator."""
@@ -154,10 +159,8 @@ class InpainterRecipe:
         for photo, hole in self._examples(_PREVIEW_PHOTOS):
             _, _, filled = self._fill(photo, hole)
             result = (filled[0].permute(1, 2, 0) * 255).round().byte().cpu().numpy()
-            rows.append(np.concatenate((photo, np.where(hole[..., None], np.uint8(255), photo), result), axis=1))
-        columns = [np.concatenate(rows[start::2], axis=0) for start in range(min(2, len(rows)))]
-        height = min(len(column) for column in columns)
-        return np.ascontiguousarray(np.concatenate([column[:height] for column in columns], axis=1))
+            rows.append((photo, np.where(hole[..., None], np.uint8(255), photo), result))
+        return sheet(rows, columns=2)
 
     def export(self, folder: Path, metadata: Mapping[str, str]) -> None:
         """The averaged generator, which ships, and the discriminator, with which a later run can go on."""
@@ -235,8 +238,15 @@ class InpainterRecipe:
             size = min(_VALIDATION_SIZE, min(photo.shape[:2]) // 16 * 16)
             top, left = ((side - size) // 2 for side in photo.shape[:2])
             crop = np.ascontiguousarray(photo[top : top + size, left : left + size])
-            examples.append((crop, self._masks(np.random.default_rng((2022, int(index))), size, size)))
+            examples.append((crop, self._hole(np.random.default_rng((2022, int(index))), size)))
         return examples
+
+    def _hole(self, rng: np.random.Generator, size: int) -> Mask:
+        """(size, size); drawn at the size that the laws of the holes are made for, so that every crop loses the same share."""
+        mask = self._masks(rng, _MASK_SIZE, _MASK_SIZE)
+        if size == _MASK_SIZE:
+            return mask
+        return np.asarray(cv2.resize(mask.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST), np.bool_)
 
 
 def _as_image(photos: Tensor) -> Tensor:

@@ -205,8 +205,8 @@ class _Run:
         if self._fabric.is_global_zero:
             scores = self._recipe.evaluate()
             self._records.scalars({f"val/{name}": value for name, value in scores.items()}, step)
-            self._records.picture(self._recipe.preview(), step)
             self._recipe.export(self._out, self._describe(step, scores))
+            self._records.picture(self._recipe.preview(), step)
             if scores:
                 self._reporter.say(
                     f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items())

@@ -21,6 +21,7 @@ from objremove.training.config import SegmenterConfig
 from objremove.training.ema import Ema
 from objremove.training.export import load_weights, write_weights
 from objremove.training.library import IGNORE, Bytes, PhotoLibrary, ShapeBank, sampling_weights
+from objremove.training.pictures import sheet
 from objremove.training.recipe import Scalars
 from objremove.training.segmenter_augment import paste_object, random_crop, recolour
 from objremove.training.stream import Sample
@@ -29,7 +30,7 @@ _RARE_SHARE = 0.04
 """Classes on a smaller share of the photos are pasted into others."""
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_PREVIEW_PHOTOS, _PREVIEW_SIZE = 8, 256
+_PREVIEW_PHOTOS = 8
 
 
 class SegmenterRecipe:
@@ -143,9 +144,8 @@ class SegmenterRecipe:
         rows = []
         for index in map(int, indices):
             photo, labels = self._validation.photo(index), self._validation.labels(index)
-            pictures = (photo, _painted(photo, labels), _painted(photo, self._predict(photo)))
-            rows.append(np.concatenate([_fitted(picture) for picture in pictures], axis=1))
-        return np.concatenate(rows, axis=0)
+            rows.append((photo, _painted(photo, labels), _painted(photo, self._predict(photo))))
+        return sheet(rows)
 
     def export(self, folder: Path, metadata: Mapping[str, str]) -> None:
         """The averaged network."""
@@ -178,13 +178,3 @@ def _painted(photo: Bytes, labels: Bytes) -> Bytes:
     palette = cv2.cvtColor(hues, cv2.COLOR_HSV2RGB)[0]
     palette[IGNORE] = 255
     return np.where((labels > 0)[..., None], (photo * 0.4 + palette[labels] * 0.6), photo).astype(np.uint8)
-
-
-def _fitted(picture: Bytes) -> Bytes:
-    """In the middle of a black square."""
-    scale = _PREVIEW_SIZE / max(picture.shape[:2])
-    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
-    square = np.zeros((_PREVIEW_SIZE, _PREVIEW_SIZE, 3), np.uint8)
-    top, left = (_PREVIEW_SIZE - height) // 2, (_PREVIEW_SIZE - width) // 2
-    square[top : top + height, left : left + width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    return square
