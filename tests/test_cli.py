@@ -129,6 +129,8 @@ def test_some_photos_failing_is_exit_3_and_the_others_are_done(photo, tmp_path, 
         (["-r", "person", "photo.jpg", "--max-megapixels", "0.01"], 1, "--max-megapixels"),
         (["-r", "person", "photo.jpg", "-o", "/proc/nowhere/x.jpg"], 1, "/proc"),
         (["-r", "person", "photo.jpg", "--nonsense"], 2, "--nonsense"),
+        (["-r", "person", "photo.jpg", "--format", "xyz"], 2, "'xyz'"),
+        (["-r", "person", "photo.jpg", "-o", "clean.docx"], 2, "docx"),
         (["-r", "person", "photo.jpg", "-"], 2, "'-' stands for one photo"),
     ],
 )
@@ -151,6 +153,13 @@ def test_detect_numbers_what_remove_picks(photo, tmp_path, capsys):
     assert run(["detect", str(photo), "--json", "--no-picture", "-q"]) == 0
     names = [one["name"] for one in json.loads(capsys.readouterr().out)["instances"]]
     assert names == ["person#1", "car#1", "person#2", "person#3"]
+
+
+def test_version(capsys):
+    import objremove
+
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"objremove {objremove.__version__}\n"
 
 
 def test_classes_models_and_doctor(capsys):

@@ -29,7 +29,7 @@ def command(
             "--output",
             "-o",
             metavar="FILE",
-            help="The picture with numbered outlines. Default: .detect.png beside the photo.",
+            help="The picture with numbered outlines. Default: .detect.png beside the photo, drawn anew each time.",
             rich_help_panel=OUTPUT,
             show_default=False,
         ),

@@ -13,9 +13,7 @@ MODELS, MASK, OUTPUT, TALK = "Models and machine", "Mask", "Output", "Messages"
 
 Photos = Annotated[
     list[str],
-    typer.Argument(
-        metavar="PHOTO...", help="Photos to work on; '-' reads one from standard input.", show_default=False
-    ),
+    typer.Argument(metavar="PHOTO", help="Photos to work on; '-' reads one from standard input.", show_default=False),
 ]
 Segmenter = Annotated[
     str,
@@ -60,6 +58,19 @@ Verbose = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.", rich_help_panel=OUTPUT)]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from objremove import __version__
+
+        print(f"objremove {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.", rich_help_panel=TALK)
+]
 
 
 def speaker(quiet: bool, verbose: int) -> Speaker:

@@ -208,6 +208,7 @@ def command(
     json_lines: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
+    version: options.Version = False,
 ) -> int:
     """Remove objects from photos by naming them; every pixel that is not removed stays exactly as it was."""
     speaker = options.speaker(quiet, verbose)
@@ -222,10 +223,12 @@ def command(
     paths = _expand(photos)
     _check_targets(where, paths)
 
-    from objremove.photo import Photo
+    from objremove.photo import Photo, format_name
     from objremove.remover import Remover
     from objremove.targets import parse_targets
 
+    for name in (format, None if output is None or len(paths) > 1 or output.is_dir() else output.suffix or None):
+        format_name(name)  # an unknown one is said before any work is done
     parse_targets(**{**request, "remove": [word for word in request["remove"] if "all" not in word.lower()]})
     masks = [Photo.open(path, max_megapixels=max_megapixels) for path in mask or []]
     with speaker.progress("fetching", "bytes") as fetching:

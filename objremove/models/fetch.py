@@ -163,4 +163,10 @@ def _publish(kept: dict[Path, Path], target: Path) -> None:
 
 
 def _one_line(error: Exception) -> str:
+    import requests
+
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError) and not isinstance(error, requests.exceptions.SSLError):
+        return "cannot be reached: is there a network?"
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -6,5 +6,6 @@ block splice that keeps the coefficients of every block outside the hole; `atomi
 
 from objremove.photo.atomic import write_atomic
 from objremove.photo.photo import Encoded, Photo
+from objremove.photo.write import format_name
 
-__all__ = ["Encoded", "Photo", "write_atomic"]
+__all__ = ["Encoded", "Photo", "format_name", "write_atomic"]
