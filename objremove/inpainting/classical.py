@@ -7,7 +7,6 @@ from elsewhere in the window: slow, and by far the best looking of the three on 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,9 +30,6 @@ def _navier_stokes(window: Bytes, hole: Bytes, seed: int) -> Bytes:
     return np.asarray(cv2.inpaint(window, hole, 5, cv2.INPAINT_NS), np.uint8)
 
 
-_random_state = threading.Lock()
-
-
 def _shift_map(window: Bytes, hole: Bytes, seed: int) -> Bytes:
     """Search in Lab, where distances are what the eye sees. OpenCV's random numbers are seeded: one window, one answer."""
     if not hole.any():  # OpenCV crashes the process on an empty hole
@@ -44,9 +40,8 @@ def _shift_map(window: Bytes, hole: Bytes, seed: int) -> Bytes:
     known = np.pad(np.where(hole, 0, 255).astype(np.uint8), pad, mode="symmetric")
     lab = cv2.cvtColor(window, cv2.COLOR_RGB2Lab)
     filled = np.zeros_like(lab)
-    with _random_state:
-        cv2.setRNGSeed(seed)
-        cv2.xphoto.inpaint(lab, known, filled, cv2.xphoto.INPAINT_SHIFTMAP)
+    cv2.setRNGSeed(seed)  # of this thread's own generator
+    cv2.xphoto.inpaint(lab, known, filled, cv2.xphoto.INPAINT_SHIFTMAP)
     # Where no shift leads to a known pixel (a hole larger than what is known around it) OpenCV leaves zeros, no colour in Lab.
     left_over = ((known == 0) & ~filled.any(axis=2)).astype(np.uint8)
     picture = np.asarray(cv2.cvtColor(filled, cv2.COLOR_Lab2RGB), np.uint8)
