@@ -23,12 +23,12 @@ from objremove.inpainting.lama.checkpoint import load_generator, save_generator
 from objremove.inpainting.lama.generator import Generator, build_generator
 from objremove.training import losses
 from objremove.training.augment import augment
-from objremove.training.config import InpainterConfig
+from objremove.training.config import InpainterConfig, MaskConfig
 from objremove.training.discriminator import NLayerDiscriminator
 from objremove.training.ema import Ema
 from objremove.training.export import load_weights, write_weights
 from objremove.training.library import PhotoLibrary, ShapeBank, sampling_weights
-from objremove.training.mask_generators import make_masks
+from objremove.training.mask_generators import MixedMask, make_masks
 from objremove.training.perceptual import Backbone, PerceptualLoss
 from objremove.training.pictures import sheet
 from objremove.training.recipe import Scalars
@@ -36,6 +36,9 @@ from objremove.training.stream import Sample
 from objremove.types import Mask
 
 _VALIDATION_PHOTOS, _PREVIEW_PHOTOS, _VALIDATION_SIZE = 96, 8, 256
+
+_VALIDATION_MASKS = make_masks(MaskConfig(large_irregular=1, large_boxes=1, narrow_irregular=2), None)
+"""Holes to judge by: the same in every run, whatever it trains with."""
 
 _MASK_SIZE = 256
 """Side in pixels of the crops that LaMa was trained on."""
@@ -110,7 +113,7 @@ class InpainterRecipe:
         """An augmented crop (size, size, 3) and its hole (size, size), 1 = fill."""
         index = int(np.searchsorted(self._cumulative, rng.random() * self._cumulative[-1], side="right"))
         photo = augment(self._library.photo(index), size, rng, self._config.augment)
-        return photo, self._hole(rng, size).astype(np.uint8)
+        return photo, _hole(self._masks, rng, size).astype(np.uint8)
 
     def step(self, photos: Tensor, targets: Tensor, step: int, learning_rate: float) -> Scalars:
         """One step of the generator, then one of the discriminator."""
@@ -238,15 +241,16 @@ class InpainterRecipe:
             size = min(_VALIDATION_SIZE, min(photo.shape[:2]) // 16 * 16)
             top, left = ((side - size) // 2 for side in photo.shape[:2])
             crop = np.ascontiguousarray(photo[top : top + size, left : left + size])
-            examples.append((crop, self._hole(np.random.default_rng((2022, int(index))), size)))
+            examples.append((crop, _hole(_VALIDATION_MASKS, np.random.default_rng((2022, int(index))), size)))
         return examples
 
-    def _hole(self, rng: np.random.Generator, size: int) -> Mask:
-        """(size, size); drawn at the size that the laws of the holes are made for, so that every crop loses the same share."""
-        mask = self._masks(rng, _MASK_SIZE, _MASK_SIZE)
-        if size == _MASK_SIZE:
-            return mask
-        return np.asarray(cv2.resize(mask.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST), np.bool_)
+
+def _hole(masks: MixedMask, rng: np.random.Generator, size: int) -> Mask:
+    """(size, size); drawn at the size that the laws of the holes are made for, so that every crop loses the same share."""
+    mask = masks(rng, _MASK_SIZE, _MASK_SIZE)
+    if size == _MASK_SIZE:
+        return mask
+    return np.asarray(cv2.resize(mask.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST), np.bool_)
 
 
 def _as_image(photos: Tensor) -> Tensor:
