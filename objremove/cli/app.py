@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from objremove.cli import classes, detect, doctor, models, remove
+from objremove.cli import classes, detect, doctor, models, remove, train
 from objremove.cli.console import FAILED, OK, Speaker
 from objremove.errors import ObjRemoveError
 
-VERBS = ("detect", "models", "classes", "doctor")
+VERBS = ("detect", "models", "classes", "doctor", "train")
 
 
 def _typer() -> typer.Typer:
@@ -36,6 +36,7 @@ verbs.command("detect")(detect.command)
 verbs.command("classes")(classes.command)
 verbs.command("doctor")(doctor.command)
 verbs.add_typer(models.app, name="models")
+verbs.add_typer(train.app, name="train")
 
 
 def run(arguments: Sequence[str]) -> int:

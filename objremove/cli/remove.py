@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WHAT = "What to remove"
 
 EPILOG = (
-    "Beside it: objremove detect (what is in a photo, numbered), models (list, pull, verify, path), classes, doctor; each has "
+    "Beside it: objremove detect (what is in a photo, numbered), models (list, pull, verify, path), classes, doctor, train; each has "
     "its --help. Exit codes: 0 all well, 1 failure, 2 usage, 3 some photos failed, 130 interrupted. "
     "A photo in which nothing of what was named is found is left alone, and said so."
 )

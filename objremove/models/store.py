@@ -11,8 +11,6 @@ import hashlib
 import os
 from pathlib import Path
 
-import platformdirs
-
 from objremove.errors import ModelError, UsageError
 from objremove.models.registry import REGISTRY, Model, get
 
@@ -23,7 +21,11 @@ _CHUNK = 1 << 22
 def cache_dir() -> Path:
     """The folder of downloaded weights: OBJREMOVE_HOME where it is set, else `objremove` in the user's cache folder."""
     home = os.environ.get(HOME_VARIABLE)
-    return Path(home).expanduser() if home else platformdirs.user_cache_path("objremove", appauthor=False)
+    if home:
+        return Path(home).expanduser()
+    import platformdirs
+
+    return platformdirs.user_cache_path("objremove", appauthor=False)
 
 
 def embedded_dir() -> Path:
