@@ -194,7 +194,7 @@ def _with_mask(photo):
 
 
 STUCK = """
-import sys, time
+import signal, sys, time
 from objremove.cli.app import run
 from objremove.inpainting.classical import ClassicalInpainter
 
@@ -203,6 +203,7 @@ def fill(self, windows, holes):
     time.sleep(60)
 
 ClassicalInpainter.fill = fill
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with Ctrl-C ignored
 sys.exit(run(sys.argv[1:]))
 """
 
