@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from objremove.errors import UsageError
 from objremove.inpainting.base import Inpainter
 from objremove.inpainting.detail import enlarge_with_detail, reduce
-from objremove.inpainting.windows import Parts, Rect, Window, find_parts, plan_windows
+from objremove.inpainting.windows import Limits, Parts, Rect, Window, find_parts, plan_windows
 from objremove.masks import Hole
 from objremove.types import Mask, Pixels
 
@@ -60,14 +60,8 @@ def fill_hole(pixels: Pixels, hole: Hole, inpainter: Inpainter, *, progress: Pro
             "the hole covers the whole photo, so nothing is left to fill it from: remove less, or --dilate less"
         )
     parts = find_parts(hole.mask)
-    windows = plan_windows(
-        parts,
-        hole.mask.shape,
-        hole_width=inpainter.hole_width,
-        hole_area=inpainter.hole_area,
-        window_side=inpainter.window_side,
-        modulo=inpainter.modulo,
-    )
+    limits = Limits(inpainter.hole_width, inpainter.hole_area, inpainter.window_side, inpainter.modulo)
+    windows = plan_windows(parts, hole.mask.shape, limits)
     canvas = _Canvas(pixels, hole, parts)
     done = 0
     for batch in _batches(windows, inpainter.batch_size):

@@ -25,6 +25,15 @@ QUANTUM = 64
 OVERLAP = 24
 """Pixels at network scale by which neighbouring cells of one part overlap, to be blended."""
 
+LEAST_MARGIN = 48
+"""Pixels at network scale of context that every window has around its cell, where the photo goes on."""
+
+WHOLE_RATHER = 0.5
+"""A part that is too long for one window is seen at down to this much of its scale if it fits into one then."""
+
+MOST_PARTS = 1000
+"""A hole of more parts than this (dust, noise) is planned as if parts near one another were one."""
+
 Rect = tuple[int, int, int, int]
 """(x0, y0, x1, y1), x1 and y1 exclusive."""
 
@@ -64,14 +73,12 @@ class Parts:
         step: photo pixels per grid cell.
         boxes: by id - 1: the part's box in photo pixels.
         widths: by id - 1: diameter in photo pixels of the largest disc that fits in the part.
-        areas: by id - 1: photo pixels of the part, rounded up to whole grid cells.
     """
 
     labels: AnyArray
     step: int
     boxes: tuple[Rect, ...]
     widths: tuple[float, ...]
-    areas: tuple[int, ...]
 
     def mask(self, rect: Rect, parts: Sequence[int]) -> Mask:
         """(h, w) bool of `rect`: the grid cells that belong to one of `parts`."""
@@ -81,6 +88,19 @@ class Parts:
         spread: Mask = mine[rows - rows[0]][:, columns - columns[0]]
         return spread
 
+    def within(self, rect: Rect, part: int) -> tuple[Rect, int] | None:
+        """What of a part lies in `rect`: its box there and its area in photo pixels; None where nothing does."""
+        step = self.step
+        top, left = rect[1] // step, rect[0] // step
+        mine = self.labels[top : -(-rect[3] // step), left : -(-rect[2] // step)] == part
+        rows, columns = np.flatnonzero(mine.any(axis=1)), np.flatnonzero(mine.any(axis=0))
+        if not rows.size:
+            return None
+        x0, x1 = (left + int(columns[0])) * step, (left + int(columns[-1]) + 1) * step
+        y0, y1 = (top + int(rows[0])) * step, (top + int(rows[-1]) + 1) * step
+        box = (max(x0, rect[0]), max(y0, rect[1]), min(x1, rect[2]), min(y1, rect[3]))
+        return box, int(np.count_nonzero(mine)) * step * step
+
 
 def find_parts(hole: Mask) -> Parts:
     """The connected parts (8-neighbourhood) of an (H, W) bool hole."""
@@ -89,16 +109,30 @@ def find_parts(hole: Mask) -> Parts:
     height, width = hole.shape
     step = max(1, math.ceil(max(height, width) / GRID))
     grid = _any_in_blocks(hole, step)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(grid.view(np.uint8), connectivity=8)
+    labels, stats = _components(grid)
     distance: AnyArray = cv2.distanceTransform(np.pad(grid.view(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    deepest = np.zeros(count, np.float32)
+    deepest = np.zeros(len(stats), np.float32)
     np.maximum.at(deepest, np.asarray(labels, np.intp)[grid], np.asarray(distance, np.float32)[grid])
     boxes = []
     for x, y, w, h, _ in stats[1:].tolist():
         boxes.append((x * step, y * step, min(width, (x + w) * step), min(height, (y + h) * step)))
     widths = tuple(2.0 * step * float(depth) for depth in deepest[1:])
-    areas = tuple(int(cells) * step * step for cells in stats[1:, cv2.CC_STAT_AREA])
-    return Parts(labels, step, tuple(boxes), widths, areas)
+    return Parts(labels, step, tuple(boxes), widths)
+
+
+def _components(grid: Mask) -> tuple[AnyArray, AnyArray]:
+    """Labels and OpenCV's statistics of a grid's parts, at most MOST_PARTS: with more, near ones share a label."""
+    import cv2
+
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(grid.view(np.uint8), connectivity=8)
+    reach = 2
+    while count > MOST_PARTS + 1:
+        square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+        near = cv2.dilate(grid.view(np.uint8), square)
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(near, connectivity=8)
+        labels[~grid] = 0
+        reach *= 2
+    return labels, stats
 
 
 def _any_in_blocks(mask: Mask, step: int) -> Mask:
@@ -110,40 +144,68 @@ def _any_in_blocks(mask: Mask, step: int) -> Mask:
     return blocks
 
 
-def plan_windows(
-    parts: Parts, size: tuple[int, int], *, hole_width: int, hole_area: int, window_side: int, modulo: int = 8
-) -> list[Window]:
-    """The windows that together cover every part of a hole exactly once (but for the blended overlaps).
+@dataclass(frozen=True)
+class Limits:
+    """What an inpainter can take.
 
-    Args:
-        parts: the hole's parts.
-        size: (H, W) of the photo.
-        hole_width: widest hole in pixels that the inpainter fills well; wider parts are seen at reduced scale.
-        hole_area: most hole pixels of one part that it fills well; larger parts are seen at reduced scale too.
-        window_side: longest side in pixels that the inpainter should be given.
+    Attributes:
+        hole_width: widest hole in pixels that it fills well; wider parts are seen at reduced scale.
+        hole_area: most hole pixels in one window; larger parts are seen at reduced scale too.
+        window_side: longest side in pixels that it should be given.
         modulo: sides are multiples of this where the photo is larger than the window.
     """
-    quantum = max(QUANTUM, modulo)
+
+    hole_width: int
+    hole_area: int
+    window_side: int
+    modulo: int = 8
+
+    @property
+    def quantum(self) -> int:
+        """What window sides are rounded up to."""
+        return max(QUANTUM, self.modulo)
+
+
+def plan_windows(parts: Parts, size: tuple[int, int], limits: Limits) -> list[Window]:
+    """The windows that together cover every part of a hole in a photo of `size` = (H, W) once, but for blended overlaps."""
     plans = [
-        window
-        for part, (box, width, area) in enumerate(zip(parts.boxes, parts.widths, parts.areas, strict=True), start=1)
-        for window in _windows_of_part(
-            part, box, width, min(1.0, hole_width / width, math.sqrt(hole_area / area)), size, window_side, quantum
-        )
+        window for part in range(1, len(parts.boxes) + 1) for window in _windows_of_part(parts, part, size, limits)
     ]
-    return _in_waves(_merge(plans, size, window_side, quantum))
+    return _in_waves(_merge(plans, size, limits))
 
 
-def _windows_of_part(
-    part: int, box: Rect, width: float, scale: float, size: tuple[int, int], window_side: int, quantum: int
-) -> list[Window]:
-    long_side = max(box[2] - box[0], box[3] - box[1])
-    # Two to three times the hole's side is what LaMa was trained to see; a long thin part needs less along its length.
-    margin = max(48 / scale, 0.75 * min(long_side, 3 * width))
-    margin = min(margin, (window_side / 2 - quantum) / scale)
+def _windows_of_part(parts: Parts, part: int, size: tuple[int, int], limits: Limits) -> list[Window]:
+    box, width = parts.boxes[part - 1], parts.widths[part - 1]
+    scale = min(1.0, limits.hole_width / width)
+    whole = (limits.window_side - 2 * LEAST_MARGIN) / max(box[2] - box[0], box[3] - box[1])
+    if WHOLE_RATHER * scale <= whole < scale:
+        scale = whole
+    while True:
+        cells, margins, overlap = _divided(box, width, scale, limits.window_side)
+        found = [inside for cell in cells if (inside := parts.within(cell, part))]
+        # The area counts for each cell; at a smaller scale cells are larger and hold more, hence the loop.
+        excess = max(area for _, area in found) * scale * scale / limits.hole_area
+        if excess <= 1.02:
+            return [_window(cell, margins, scale, size, overlap, (part,), limits.quantum) for cell, _ in found]
+        scale /= math.sqrt(excess)
+
+
+def _divided(box: Rect, width: float, scale: float, window_side: int) -> tuple[list[Rect], tuple[float, float], int]:
+    """The cells that a part is filled in at this scale, the context (vertical, horizontal) around each, and their overlap.
+
+    Two to three times the hole's side is the context that LaMa was trained with; a long part needs less along its length, and
+    one that fits into one window with less is filled in one, since what it is cut into must be blended.
+    """
+    side, sides = window_side / scale, (box[3] - box[1], box[2] - box[0])
+    margin = max(LEAST_MARGIN / scale, 0.75 * min(max(sides), 3 * width))
+    if max(sides) + 2 * LEAST_MARGIN / scale <= side * 1.001:
+        along = (side - max(sides)) / 2
+        if along < margin:
+            margin = max(along, 0.5 * width)
+        return [box], (min(margin, (side - sides[0]) / 2), min(margin, (side - sides[1]) / 2)), 0
+    margin = min(margin, side / 4)
     overlap = math.ceil(OVERLAP / scale)
-    cells = _cells(box, math.floor(window_side / scale - 2 * margin), overlap)
-    return [_window(cell, margin, scale, size, overlap if len(cells) > 1 else 0, (part,), quantum) for cell in cells]
+    return _cells(box, math.floor(side - 2 * margin), overlap), (margin, margin), overlap
 
 
 def _cells(box: Rect, side: int, overlap: int) -> list[Rect]:
@@ -154,19 +216,26 @@ def _cells(box: Rect, side: int, overlap: int) -> list[Rect]:
         edges = np.linspace(start, stop - overlap, count + 1).round().astype(int).tolist()
         return [(first, last + overlap) for first, last in pairwise(edges)]
 
-    if max(box[2] - box[0], box[3] - box[1]) <= side:
-        return [box]
     return [(x0, y0, x1, y1) for y0, y1 in spans(box[1], box[3]) for x0, x1 in spans(box[0], box[2])]
 
 
 def _window(
-    cell: Rect, margin: float, scale: float, size: tuple[int, int], overlap: int, parts: tuple[int, ...], quantum: int
+    cell: Rect,
+    margins: tuple[float, float],
+    scale: float,
+    size: tuple[int, int],
+    overlap: int,
+    parts: tuple[int, ...],
+    quantum: int,
 ) -> Window:
-    """A window around a cell: grown by the margin, rounded up to the quantum, shifted inwards at the photo's edges."""
+    """A window around a cell: grown by the margins, rounded up to the quantum, shifted inwards at the photo's edges."""
     spans = []
     sides = []
-    for first, last, limit in ((cell[1], cell[3], size[0]), (cell[0], cell[2], size[1])):
-        seen = math.ceil((last - first + 2 * margin) * scale / quantum) * quantum
+    for first, last, margin, limit in (
+        (cell[1], cell[3], margins[0], size[0]),
+        (cell[0], cell[2], margins[1], size[1]),
+    ):
+        seen = math.ceil((last - first + 2 * margin) * scale / quantum - 1e-6) * quantum
         side = min(limit, round(seen / scale))
         start = min(max(0, (first + last - side) // 2), limit - side)
         spans.append((start, start + side))
@@ -175,13 +244,13 @@ def _window(
     return Window((x0, y0, x1, y1), (sides[0], sides[1]), cell, overlap, parts)
 
 
-def _merge(windows: list[Window], size: tuple[int, int], window_side: int, quantum: int) -> list[Window]:
+def _merge(windows: list[Window], size: tuple[int, int], limits: Limits) -> list[Window]:
     """Join windows whose crops overlap where one common window costs no more than the two."""
     merged: list[Window] = []
     for window in sorted(windows, key=lambda one: -one.size[0] * one.size[1]):
         rest = []
         for other in merged:
-            joined = _join(window, other, size, window_side, quantum)
+            joined = _join(window, other, size, limits)
             if joined is None:
                 rest.append(other)
             else:
@@ -190,7 +259,7 @@ def _merge(windows: list[Window], size: tuple[int, int], window_side: int, quant
     return merged
 
 
-def _join(one: Window, other: Window, size: tuple[int, int], window_side: int, quantum: int) -> Window | None:
+def _join(one: Window, other: Window, size: tuple[int, int], limits: Limits) -> Window | None:
     if one.overlap or other.overlap or not overlaps(one.rect, other.rect):
         return None
     scale = min(one.scale, other.scale)
@@ -198,9 +267,9 @@ def _join(one: Window, other: Window, size: tuple[int, int], window_side: int, q
         return None  # a small part would lose its detail in a large one's reduced view
     cell = _hull(one.cell, other.cell)
     margin = min(_margin(one), _margin(other))
-    joined = _window(cell, margin, scale, size, 0, (*one.parts, *other.parts), quantum)
+    joined = _window(cell, (margin, margin), scale, size, 0, (*one.parts, *other.parts), limits.quantum)
     cost = joined.size[0] * joined.size[1]
-    if max(joined.size) > window_side or cost > one.size[0] * one.size[1] + other.size[0] * other.size[1]:
+    if max(joined.size) > limits.window_side or cost > one.size[0] * one.size[1] + other.size[0] * other.size[1]:
         return None
     return joined
 
