@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,3 +106,8 @@ class Instance:
             "source": self.source,
         }
         return {**data, "segmentation": self.rle} if rle else data
+
+
+def by_falling_area(instances: Iterable[Instance]) -> list[Instance]:
+    """The order in which instances are numbered: largest first; equal areas from the top left."""
+    return sorted(instances, key=lambda one: (-one.area, one.box[1], one.box[0], one.label))

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,6 +44,8 @@ class Dilation:
         if not match:
             raise UsageError(f"--dilate {text!r}: take auto, a number of pixels such as 12, or a share such as 3%")
         value = float(match[1])
+        if value > 100_000:
+            raise UsageError(f"--dilate {word[:20]}: that is more than any photo is wide")
         return cls(percent=value) if match[2] == "%" else cls(pixels=value)
 
     def radius(self, one: Instance) -> int:
@@ -91,6 +93,7 @@ def build_hole(
     instances: Iterable[Instance],
     size: tuple[int, int],
     *,
+    spare: Iterable[Instance] = (),
     dilate: Dilation | str | float = "auto",
     feather: int | None = None,
 ) -> Hole:
@@ -99,21 +102,39 @@ def build_hole(
     Args:
         instances: what goes, all of a photo of `size` = (H, W).
         size: (H, W) of the photo.
+        spare: what stays: an object that goes may not grow into it.
         dilate: see `Dilation`.
-        feather: pixels; None takes a third of the smallest growth, at most 8, so that the soft edge lies in the grown ring.
+        feather: pixels; None takes a third of the smallest growth, at most 8, so that the soft edge lies in the grown ring. Where
+            one's own mask has no ring so wide, the soft edge lies inside the mask.
     """
     dilation = Dilation.parse(dilate)
     if feather is not None and feather < 0:
         raise UsageError(f"--feather {feather}: take 0 or more pixels")
-    mask, core = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
+    mask, core, kept = (np.zeros(size, np.bool_) for _ in range(3))
     radii = []
     for one in instances:
-        radii.append(dilation.radius(one))
-        one.paint(core)
-        grown, (x0, y0) = grow(one, radii[-1])
+        radius = dilation.radius(one)
+        radii.append(radius)
+        (_shrunk(one, (feather or 0) - radius) if one.label == OWN_MASK else one).paint(core)
+        one.paint(mask)
+        grown, (x0, y0) = grow(one, radius)
         mask[y0 : y0 + grown.shape[0], x0 : x0 + grown.shape[1]] |= grown
-    soft = min(8, min(radii, default=0) // 3) if feather is None else feather
+    own = mask & core
+    for one in spare:
+        one.paint(kept)
+    mask &= ~kept | own
+    soft = min(8, min((radius for radius in radii if radius), default=0) // 3) if feather is None else feather
     return Hole(mask, core, soft)
+
+
+def _shrunk(one: Instance, distance: int) -> Instance:
+    """The instance without its outermost `distance` pixels; itself where that is none."""
+    import cv2
+
+    if distance <= 0:
+        return one
+    depth = cv2.distanceTransform(np.pad(one.crop.view(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    return replace(one, crop=np.asarray(depth > distance, np.bool_))
 
 
 def grow(one: Instance, radius: int) -> tuple[Mask, tuple[int, int]]:
@@ -171,13 +192,13 @@ def read_mask(array: AnyArray, size: tuple[int, int]) -> Mask:
     """The (H, W) bool mask of a picture of one: white removes.
 
     Args:
-        array: (H, W), (H, W, 1..4) of bool, integers or floats. Values above half of the type's range remove (a lossy
-            file rings around black, so "above zero" would remove noise); integers of 0 and 1 only are taken as booleans.
+        array: (H, W), (H, W, 1..4) of bool, integers or floats. White is 1, 255 or 65535, the least that no value exceeds, and
+            what is above half of it removes (a lossy file rings around black, so "above zero" would remove noise).
             With an alpha channel that varies, and no white or grey in the colours, the alpha is the mask.
         size: (H, W) of the photo.
 
     Raises:
-        UsageError: the sizes differ, or the array is no picture.
+        UsageError: the sizes differ, the array is no picture, or it is dark all over without being black.
     """
     if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[2] <= 4):
         raise UsageError(f"a mask of shape {array.shape} is no picture: give (H, W) or (H, W, channels)")
@@ -190,14 +211,19 @@ def read_mask(array: AnyArray, size: tuple[int, int]) -> Mask:
         return boolean
     grey = _mask_plane(array) if array.ndim == 3 else array
     mask: Mask = grey > _white(array) / 2
+    if not mask.any() and grey.any():
+        raise UsageError(
+            f"the mask's brightest pixel is {grey.max():g} of {_white(array):g}, and only what is above half removes"
+        )
     return mask
 
 
 def _white(array: AnyArray) -> float:
-    """The value that stands for white: 1 for floats and for arrays of 0 and 1, else the type's greatest."""
-    if np.issubdtype(array.dtype, np.floating) or not array.size or array.max() <= 1:
+    """The value that stands for white: 1, 255 or 65535, the least that no value exceeds; 255 or 1 for bytes."""
+    greatest = float(array.max(initial=0))
+    if greatest <= 1:
         return 1.0
-    return float(np.iinfo(array.dtype).max)
+    return 255.0 if greatest <= 255 else 65535.0 if greatest <= 65535 else greatest
 
 
 def _mask_plane(array: AnyArray) -> AnyArray:
@@ -210,11 +236,3 @@ def _mask_plane(array: AnyArray) -> AnyArray:
         colours = np.where(alpha[:, :, None] > 0, colours, 0)
     plane: AnyArray = colours.max(axis=2)
     return plane
-
-
-def union(masks: Sequence[Mask], size: tuple[int, int]) -> Mask:
-    """The (H, W) union of masks; empty where there are none."""
-    result = np.zeros(size, np.bool_)
-    for mask in masks:
-        result |= mask
-    return result

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from objremove.masks import OWN_MASK, Dilation, Hole, build_hole, read_mask
 from objremove.photo import Photo
 from objremove.result import Clock, Result
 from objremove.shelf import EMBEDDED_PROMPTER, Shelf
-from objremove.targets import Targets, by_falling_area, check_known, choose, parse_targets
+from objremove.targets import Targets, by_falling_area, check_known, choose, parse_targets, says_all
 from objremove.types import AnyArray, Mask, Pixels
 
 PhotoLike = Any
@@ -72,6 +73,8 @@ class Remover:
             raise UsageError(f"confidence {confidence}: take a number from 0 to 1")
         if feather is not None and feather < 0:
             raise UsageError(f"feather {feather}: take 0 or more pixels")
+        if not 0 <= seed < 2**31:
+            raise UsageError(f"seed {seed}: take a number from 0 to {2**31 - 1}")
         if threads is not None and threads < 1:
             raise UsageError(f"threads {threads}: take 1 or more")
         self.shelf = Shelf(
@@ -115,45 +118,52 @@ class Remover:
         Raises:
             UsageError, PhotoError, ModelError: one line each.
         """
-        clock = Clock()
-        with clock.stage("read"):
+        call = _Call(progress)
+        with call.clock.stage("read"):
             opened = self.open(photo)
-        targets = parse_targets(remove, keep=keep, points=points, boxes=boxes, known=self._known(remove))
+        remove = _listed(remove)
+        targets = parse_targets(remove, keep=keep, points=points, boxes=boxes, known=self._known(remove, keep))
         targets.check_inside(opened.size)
-        own = [read_mask(np.asarray(mask), opened.size) for mask in masks]
+        own = [Instance.from_mask(_mask(mask, opened), label=OWN_MASK, source="file") for mask in masks]
         if not (targets.remove or targets.points or targets.boxes or own):
             raise UsageError("nothing to remove was named: give class names, points, boxes or a mask")
-        found, going, notes = self._find(opened.pixels, targets, clock)
-        drawn = (Instance.from_mask(mask, label=OWN_MASK, source="file") for mask in own)
-        going = by_falling_area([*going, *(one for one in drawn if one)])
-        hole = build_hole(going, opened.size, dilate=self.dilate, feather=self.feather)
-        return self._filled(opened, hole, going, found, notes, clock, progress)
+        found = self._found(opened.pixels, targets, call)
+        going = choose(found, targets)
+        kept = [one for one in found if one not in going]
+        going = [*self._refined(opened.pixels, going, call), *self._prompted(opened.pixels, targets, call)]
+        going = by_falling_area([*going, *(one for one in own if one)])
+        hole = build_hole(going, opened.size, spare=kept, dilate=self.dilate, feather=self.feather)
+        return self._filled(opened, hole, going, kept, call)
 
     def find(self, photo: PhotoLike, remove: str | int | Iterable[str | int] = "all") -> list[Instance]:
         """The objects of the classes named, by falling area; every class that the segmenter knows by default."""
-        opened = self.open(photo)
+        opened, call, remove = self.open(photo), _Call(), _listed(remove)
         targets = parse_targets(remove, known=self._known(remove))
-        _, going, _ = self._find(opened.pixels, targets, Clock())
-        return going
+        return self._refined(opened.pixels, choose(self._found(opened.pixels, targets, call), targets), call)
 
     def fill(
         self, photo: PhotoLike, mask: AnyArray, *, dilate: str | float = 0, progress: Progress | None = None
     ) -> Result:
         """Fill one's own mask, (H, W[, C]), white (or True) removes, grown by `dilate`."""
-        clock = Clock()
-        with clock.stage("read"):
+        call = _Call(progress)
+        with call.clock.stage("read"):
             opened = self.open(photo)
-        one = Instance.from_mask(read_mask(np.asarray(mask), opened.size), label=OWN_MASK, source="file")
+        one = Instance.from_mask(_mask(mask, opened), label=OWN_MASK, source="file")
         going = [one] if one else []
         hole = build_hole(going, opened.size, dilate=dilate, feather=self.feather)
-        return self._filled(opened, hole, going, [], [], clock, progress)
+        return self._filled(opened, hole, going, [], call)
 
     def map(
         self, photos: Iterable[PhotoLike], remove: str | int | Iterable[str | int] = (), **request: Any
     ) -> Iterator[Result]:
-        """The same request for many photos, one result at a time, in their order."""
+        """The same request for many photos, one result at a time, in their order.
+
+        A photo that cannot be read raises its error and ends the iteration: to go on with the others, call for each photo.
+        """
+        remove = _listed(remove)
+        again = {name: value if value is None or callable(value) else _listed(value) for name, value in request.items()}
         for photo in photos:
-            yield self(photo, remove, **request)
+            yield self(photo, remove, **again)
 
     def open(self, photo: PhotoLike) -> Photo:
         """The photo, decoded; raises PhotoError where it cannot be."""
@@ -161,32 +171,34 @@ class Remover:
 
     # ------------------------------------------------------------------ its stages
 
-    def _find(self, pixels: Pixels, targets: Targets, clock: Clock) -> tuple[list[Instance], list[Instance], list[str]]:
-        """All that was found, what of it goes, and what the caller should know."""
-        notes: list[str] = []
-        found: list[Instance] = []
-        if targets.remove:
-            segmenter = self.shelf.segmenter(targets.labels)
-            check_known(targets.labels, segmenter.classes, segmenter.name)
-            with clock.stage("find"):
-                found = segmenter.find(pixels, targets.labels, confidence=self.confidence)
-        going = choose(found, targets)
-        going = self._refined(pixels, going, clock)
-        if targets.points or targets.boxes:
-            prompter = self.shelf.prompter()
-            if prompter.name == EMBEDDED_PROMPTER:
-                notes.append(
-                    "no SAM weights here, so points and boxes were cut out by GrabCut: objremove models pull sam_vit_b"
-                )
-            with clock.stage("find"):
-                going += prompter.select(
-                    pixels,
-                    points=[(point.x, point.y, point.positive) for point in targets.points],
-                    boxes=[(box.x0, box.y0, box.x1, box.y1) for box in targets.boxes],
-                )
-        return found, going, notes
+    def _found(self, pixels: Pixels, targets: Targets, call: _Call) -> list[Instance]:
+        """All objects of the classes that the targets name."""
+        if not targets.remove:
+            return []
+        segmenter = self.shelf.segmenter(targets.labels)
+        check_known(targets.labels, segmenter.classes, segmenter.name)
+        call.models.append(self.shelf.identity(segmenter))
+        with call.clock.stage("find"):
+            return segmenter.find(pixels, targets.labels, confidence=self.confidence)
 
-    def _refined(self, pixels: Pixels, going: list[Instance], clock: Clock) -> list[Instance]:
+    def _prompted(self, pixels: Pixels, targets: Targets, call: _Call) -> list[Instance]:
+        """What the targets point at."""
+        if not (targets.points or targets.boxes):
+            return []
+        prompter = self.shelf.prompter()
+        call.models.append(self.shelf.identity(prompter))
+        if prompter.name == EMBEDDED_PROMPTER:
+            call.notes.append(
+                "points and boxes were cut out by GrabCut; SAM does it better: objremove models pull sam_vit_b"
+            )
+        with call.clock.stage("find"):
+            return prompter.select(
+                pixels,
+                points=[(point.x, point.y, point.positive) for point in targets.points],
+                boxes=[(box.x0, box.y0, box.x1, box.y1) for box in targets.boxes],
+            )
+
+    def _refined(self, pixels: Pixels, going: list[Instance], call: _Call) -> list[Instance]:
         if not going or self.refine_masks is False:
             return going
         sam = self.shelf.prompter_name != EMBEDDED_PROMPTER
@@ -195,24 +207,20 @@ class Remover:
         if not sam:
             return going
         prompter = self.shelf.prompter()
-        with clock.stage("refine"):
+        call.models.append(self.shelf.identity(prompter))
+        with call.clock.stage("refine"):
             return list(prompter.refine(pixels, going))
 
     def _filled(
-        self,
-        photo: Photo,
-        hole: Hole,
-        going: Sequence[Instance],
-        found: Sequence[Instance],
-        notes: Sequence[str],
-        clock: Clock,
-        progress: Progress | None,
+        self, photo: Photo, hole: Hole, going: Sequence[Instance], kept: Sequence[Instance], call: _Call
     ) -> Result:
         pixels, alpha, windows = photo.pixels, photo.alpha, 0
         if hole.area:
             inpainter = self.shelf.inpainter()
-            with clock.stage("fill"):
-                filled = fill_hole(photo.pixels, hole, inpainter, progress=progress)
+            call.models.append(self.shelf.identity(inpainter))
+            hidden = None if alpha is None else alpha == 0
+            with call.clock.stage("fill"):
+                filled = fill_hole(photo.pixels, hole, inpainter, hidden=hidden, progress=call.progress)
                 pixels, windows = filled.pixels, len(filled.windows)
                 alpha = _filled_alpha(alpha, hole.mask)
         return Result(
@@ -221,19 +229,40 @@ class Remover:
             alpha=alpha,
             mask=hole.mask,
             instances=tuple(going),
-            found=tuple(found),
-            timings=clock.seconds,
+            kept=tuple(kept),
+            timings=call.clock.seconds,
             windows=windows,
-            models=self.shelf.hashes,
-            notes=tuple(notes),
+            models=dict(call.models),
+            notes=tuple(call.notes),
         )
 
-    def _known(self, remove: Any) -> tuple[str, ...]:
+    def _known(self, *requests: Any) -> tuple[str, ...]:
         """The classes that `all` stands for; asks the segmenter only where `all` was said."""
-        words = [remove] if isinstance(remove, str | int) else list(remove)
-        if not any("all" in str(word).lower() for word in words):
-            return ()
-        return self.shelf.segmenter().classes
+        return self.shelf.segmenter().classes if any(says_all(request) for request in requests) else ()
+
+
+@dataclass
+class _Call:
+    """What one call gathers on its way: seconds, models that took part, and what the caller should know."""
+
+    progress: Progress | None = None
+    clock: Clock = field(default_factory=Clock)
+    models: list[tuple[str, str | None]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def _listed(request: Any) -> Any:
+    """A request that can be read more than once: iterators become lists, None becomes nothing."""
+    if request is None:
+        return []
+    return request if isinstance(request, str | bytes | int) or not isinstance(request, Iterator) else list(request)
+
+
+def _mask(mask: Any, photo: Photo) -> Mask:
+    """A mask as the caller gave it, array or tensor, read against the photo."""
+    if hasattr(mask, "detach"):
+        mask = mask.detach().cpu().numpy()
+    return read_mask(np.asarray(mask), photo.size)
 
 
 def _filled_alpha(alpha: AnyArray | None, hole: Mask) -> AnyArray | None:

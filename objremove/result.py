@@ -31,7 +31,7 @@ class Result:
         alpha: (H, W) or None.
         mask: (H, W) bool: every pixel that may have changed.
         instances: what was removed, by falling area.
-        found: all that was found of the classes asked for, removed or kept.
+        kept: what was found of the classes asked for and stays, by falling area.
         timings: seconds by stage.
         windows: windows that were filled.
         models: SHA-256 (or None for a method without weights) of each model that took part, by name.
@@ -43,7 +43,7 @@ class Result:
     alpha: AnyArray | None
     mask: Mask
     instances: tuple[Instance, ...] = ()
-    found: tuple[Instance, ...] = ()
+    kept: tuple[Instance, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     windows: int = 0
     models: dict[str, str | None] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class Result:
             "width": width,
             "height": height,
             "removed": [one.to_dict() for one in self.instances],
-            "found": len(self.found),
+            "kept": [one.to_dict(rle=False) for one in self.kept],
             "hole_area": hole,
             "hole_share": round(hole / max(1, width * height), 6),
             "windows": self.windows,

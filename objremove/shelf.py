@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from objremove import inpainting, models, segmentation
@@ -66,8 +67,8 @@ class Shelf:
         self._device, self._precision = device, precision
         self._offline, self._threads, self._seed, self._on_download = offline, threads, seed, on_download
         self._loaded: dict[tuple[str, str], Any] = {}
-        self._hashes: dict[str, str | None] = {}
-        self._lock = threading.Lock()
+        self._hashes: dict[int, tuple[str, str | None]] = {}
+        self._locks = {kind: threading.Lock() for kind in self._names}
 
     @cached_property
     def device(self) -> torch.device:
@@ -107,18 +108,18 @@ class Shelf:
         )
         return inpainter
 
-    @property
-    def hashes(self) -> dict[str, str | None]:
-        """SHA-256 of the weight file of every model loaded so far, by name; None for one without a file."""
-        return dict(self._hashes)
+    def identity(self, model: Segmenter | Prompter | Inpainter) -> tuple[str, str | None]:
+        """The name that a model of this shelf was asked for by, and the SHA-256 of its weight file; None without one."""
+        return self._hashes[id(model)]
 
     def _once(self, kind: str, name: str) -> Any:
         """Load a model at its first use; other threads wait for it."""
-        with self._lock:
+        with self._locks[kind]:
             if (kind, name) not in self._loaded:
-                self._loaded[kind, name] = self._load(kind, name)
-                path = models.locate(name)
-                self._hashes[name] = models.sha256(path) if path and path.is_file() else None
+                model = self._load(kind, name)
+                path = models.locate(name) if name in models.REGISTRY or Path(name).exists() else None
+                self._hashes[id(model)] = (name, models.sha256(path) if path and path.is_file() else None)
+                self._loaded[kind, name] = model
             return self._loaded[kind, name]
 
     def _load(self, kind: str, name: str) -> Any:

@@ -13,13 +13,14 @@ All coordinates are pixels of the upright photo, (0, 0) its top-left corner.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from objremove.classes import ALIASES, COCO, NAMES, VOC
 from objremove.errors import UsageError
-from objremove.instances import Instance
+from objremove.instances import Instance, by_falling_area
 
 KEEP_WORDS = ("largest", "center")
 
@@ -145,6 +146,11 @@ def _items(request: str | int | Iterable[str | int]) -> list[str]:
     return [word for word in split if word.strip()]
 
 
+def says_all(request: str | int | Iterable[str | int]) -> bool:
+    """Whether a request names `all`, every class that the segmenter knows."""
+    return any(word.partition("#")[0].strip().lower() == "all" for word in _items(request))
+
+
 def parse_targets(
     remove: str | int | Iterable[str | int] = (),
     *,
@@ -161,13 +167,18 @@ def parse_targets(
     kept = _items(keep)
     words = tuple(dict.fromkeys(word.strip().lower() for word in kept if word.strip().lower() in KEEP_WORDS))
     kept_classes = [word for word in kept if word.strip().lower() not in KEEP_WORDS]
-    return Targets(
+    targets = Targets(
         remove=tuple(dict.fromkeys(target for word in _items(remove) for target in parse_item(word, known))),
         keep=tuple(target for word in kept_classes for target in parse_item(word, known)),
         keep_words=words,
         points=tuple(_parse_point(point) for point in points),
         boxes=tuple(_parse_box(box) for box in boxes),
     )
+    if kept and not targets.remove:
+        raise UsageError("--keep spares some of what --remove names, and --remove names nothing")
+    if targets.points and not any(point.positive for point in targets.points):
+        raise UsageError("the points only say what must stay: give one on the object as well")
+    return targets
 
 
 def _parse_point(point: str | Point | Sequence[float | bool]) -> Point:
@@ -178,9 +189,11 @@ def _parse_point(point: str | Point | Sequence[float | bool]) -> Point:
         if not match:
             raise UsageError(f"point {point!r}: write it as x,y or, for what must stay, x,y,-")
         return Point(int(match[1]), int(match[2]), match[3] != "-")
-    if len(point) not in (2, 3):
-        raise UsageError(f"point {point!r}: give (x, y) or (x, y, positive)")
-    return Point(int(point[0]), int(point[1]), bool(point[2]) if len(point) == 3 else True)
+    try:
+        x, y, *positive = point
+        return Point(math.floor(x), math.floor(y), *map(bool, positive))
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"point {point!r}: give (x, y) or (x, y, positive), and a list of them") from None
 
 
 def _parse_box(box: str | Box | Sequence[float]) -> Box:
@@ -192,9 +205,12 @@ def _parse_box(box: str | Box | Sequence[float]) -> Box:
             raise UsageError(f"box {box!r}: write it as x0,y0,x1,y1")
         corners = [int(match[i]) for i in range(1, 5)]
     else:
-        corners = [int(value) for value in box]
+        try:
+            corners = [math.floor(value) for value in box]
+        except (TypeError, ValueError, OverflowError):
+            corners = []
         if len(corners) != 4:
-            raise UsageError(f"box {box!r}: give (x0, y0, x1, y1)")
+            raise UsageError(f"box {box!r}: give (x0, y0, x1, y1), and a list of them")
     if corners[0] >= corners[2] or corners[1] >= corners[3]:
         raise UsageError(f"box {','.join(map(str, corners))}: x1 and y1 must be greater than x0 and y0")
     return Box(*corners)
@@ -208,11 +224,6 @@ def check_known(labels: Collection[str], known: Collection[str], segmenter: str)
             f"{segmenter} does not know {', '.join(missing)}, only {len(known)} classes: "
             "`objremove classes` shows which models do; `--segmenter maskrcnn_resnet50_fpn_v2` knows all 80 of COCO"
         )
-
-
-def by_falling_area(instances: Iterable[Instance]) -> list[Instance]:
-    """The order in which instances are numbered: largest first; equal areas from the top left."""
-    return sorted(instances, key=lambda one: (-one.area, one.box[1], one.box[0], one.label))
 
 
 def numbered(instances: Iterable[Instance]) -> list[tuple[int, Instance]]:

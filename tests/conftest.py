@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import EntryPoint
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does: tests often run on busy machines
 
 import numpy as np
 import pytest
 
+from objremove import plugins
 from objremove.instances import Instance
 from objremove.remover import Remover
 
@@ -48,9 +50,14 @@ def scene(
     return pixels.astype(np.uint8)
 
 
+def make_colours(device, dtype):
+    """What the toy's entry point refers to."""
+    return ColourSegmenter()
+
+
 @pytest.fixture
-def remover():
-    """A `Remover` whose shelf holds the toy segmenter and Telea: quick, and with no weights."""
-    made = Remover("colours", "telea")
-    made.shelf._loaded["segmenter", "colours"] = ColourSegmenter()
-    return made
+def remover(monkeypatch):
+    """A `Remover` with the toy segmenter, installed as third parties install theirs, and Telea: quick, and without weights."""
+    point = EntryPoint("colours", "conftest:make_colours", plugins.SEGMENTERS)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point] if group == plugins.SEGMENTERS else [])
+    return Remover("colours", "telea")

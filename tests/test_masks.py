@@ -59,7 +59,7 @@ def test_dilation_by_pixels_and_percent(text, radius):
     assert Dilation.parse(text).radius(Instance.from_mask(disc(), label="person")) == radius
 
 
-@pytest.mark.parametrize("text", ["-3", "much", "5 %%", "nan"])
+@pytest.mark.parametrize("text", ["-3", "much", "5 %%", "nan", "9" * 400])
 def test_malformed_dilation(text):
     with pytest.raises(UsageError, match="--dilate"):
         Dilation.parse(text)
@@ -98,11 +98,26 @@ def test_feather_lies_in_the_grown_ring():
         disc().astype(np.uint8) * 255,
         disc().astype(np.uint16) * 65535,
         disc().astype(np.float32),
+        disc().astype(np.int64) * 255,
+        disc().astype(np.uint16) * 255,
+        disc().astype(np.float64) * 255,
         disc()[:, :, None].repeat(3, axis=2).astype(np.uint8) * 255,
         np.dstack([np.full((200, 200, 3), 255, np.uint8), disc() * np.uint8(255)]),
         np.dstack([np.zeros((200, 200, 3), np.uint8), disc() * np.uint8(255)]),
     ],
-    ids=["bool", "0/1", "0/255", "16 bit", "float", "rgb", "white with alpha", "black with alpha"],
+    ids=[
+        "bool",
+        "0/1",
+        "0/255",
+        "16 bit",
+        "float",
+        "int64",
+        "16 bit of 255",
+        "float of 255",
+        "rgb",
+        "white with alpha",
+        "black with alpha",
+    ],
 )
 def test_masks_of_any_kind_are_understood(picture):
     assert np.array_equal(read_mask(picture, (200, 200)), disc())
@@ -112,6 +127,31 @@ def test_ringing_of_a_lossy_mask_is_not_hole():
     noisy = disc() * np.uint8(255)
     noisy[0:50] = 9
     assert np.array_equal(read_mask(noisy, (200, 200)), disc())
+
+
+def test_a_mask_of_labels_or_noise_is_no_silent_nothing():
+    with pytest.raises(UsageError, match="brightest pixel is 9 of 255"):
+        read_mask(disc() * np.uint8(9), (200, 200))
+    assert not read_mask(np.zeros((200, 200), np.uint8), (200, 200)).any()
+
+
+def test_what_stays_is_not_grown_into():
+    going = Instance.from_mask(disc(centre=(100, 70)), label="person")
+    staying = Instance.from_mask(disc(centre=(100, 133)), label="person")
+    hole = build_hole([going], (200, 200), spare=[staying], dilate=12)
+    assert not (hole.mask & staying.mask).any()
+    assert (hole.mask & going.mask).sum() == going.area
+    overlapping = Instance.from_mask(disc(centre=(100, 110)), label="person")
+    assert (build_hole([going], (200, 200), spare=[overlapping]).mask & going.mask).sum() == going.area
+
+
+def test_feather_of_an_own_mask_lies_inside_it():
+    one = Instance.from_mask(disc(), label=OWN_MASK)
+    hole = build_hole([one], (200, 200), feather=6)
+    assert np.array_equal(hole.mask, disc())
+    assert 0 < hole.core.sum() < disc().sum()
+    person = Instance.from_mask(disc(centre=(40, 40), radius=20), label="person")
+    assert build_hole([one, person], (200, 200), dilate="auto").feather > 0
 
 
 @pytest.mark.parametrize("shape", [(10, 10), (200, 199), (200,), (200, 200, 5)])

@@ -6,7 +6,17 @@ import pytest
 from objremove.classes import ALIASES, COCO, NAMES, VOC
 from objremove.errors import UsageError
 from objremove.instances import Instance
-from objremove.targets import ClassTarget, Point, Targets, check_known, choose, numbered, parse_class, parse_targets
+from objremove.targets import (
+    ClassTarget,
+    Point,
+    Targets,
+    check_known,
+    choose,
+    numbered,
+    parse_class,
+    parse_targets,
+    says_all,
+)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +87,29 @@ def test_points_and_boxes_as_text_and_values():
 def test_malformed_boxes(box):
     with pytest.raises(UsageError):
         parse_targets(boxes=[box])
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"points": (10, 20)},
+        {"points": [(float("nan"), 1)]},
+        {"points": ["10,20,-"]},
+        {"boxes": (1, 2, 3, 4)},
+        {"boxes": ["1,2,3,4"], "keep": "dog"},
+    ],
+    ids=["flat points", "nan", "negative only", "flat box", "keep alone"],
+)
+def test_requests_that_mean_nothing(request_):
+    with pytest.raises(UsageError):
+        parse_targets(**request_)
+
+
+def test_all_is_a_word_of_its_own():
+    assert says_all("all")
+    assert says_all(["dog", "All "])
+    assert not says_all("sports ball")
+    assert not says_all(["small", 3])
 
 
 def test_a_class_that_the_model_does_not_know():

@@ -43,13 +43,16 @@ class Filled:
     windows: tuple[Window, ...]
 
 
-def fill_hole(pixels: Pixels, hole: Hole, inpainter: Inpainter, *, progress: Progress | None = None) -> Filled:
+def fill_hole(
+    pixels: Pixels, hole: Hole, inpainter: Inpainter, *, hidden: Mask | None = None, progress: Progress | None = None
+) -> Filled:
     """Fill `hole` in `pixels`.
 
     Args:
         pixels: (H, W, 3) RGB, uint8 or uint16; not written to.
         hole: what to fill, of the same height and width.
         inpainter: what fills the windows.
+        hidden: (H, W) bool, pixels whose colour nobody sees (transparent ones): nothing is filled from them, where others are known.
         progress: called with (windows done, windows in all) after every batch; it may raise to cancel.
 
     Raises:
@@ -62,7 +65,7 @@ def fill_hole(pixels: Pixels, hole: Hole, inpainter: Inpainter, *, progress: Pro
     parts = find_parts(hole.mask)
     limits = Limits(inpainter.hole_width, inpainter.hole_area, inpainter.window_side, inpainter.modulo)
     windows = plan_windows(parts, hole.mask.shape, limits)
-    canvas = _Canvas(pixels, hole, parts)
+    canvas = _Canvas(pixels, hole, parts, hidden)
     done = 0
     for batch in _batches(windows, inpainter.batch_size):
         canvas.fill(batch, inpainter)
@@ -84,11 +87,12 @@ def _batches(windows: Sequence[Window], batch_size: int) -> Iterator[list[Window
 class _Canvas:
     """The photo as far as it is filled: its pixels, and which of them are still to do."""
 
-    def __init__(self, pixels: Pixels, hole: Hole, parts: Parts) -> None:
+    def __init__(self, pixels: Pixels, hole: Hole, parts: Parts, hidden: Mask | None) -> None:
         self.source = pixels
         self.pixels = pixels.copy()
         self.hole = hole
         self.parts = parts
+        self.hidden = hidden
         self.todo = hole.mask.copy()
         self.top = float(np.iinfo(pixels.dtype).max)
 
@@ -113,7 +117,11 @@ class _Canvas:
         left, top, right, bottom = window.cell
         inside[top - y0 : bottom - y0, left - x0 : right - x0] = True
         mine &= inside
-        return crop, self.todo[y0:y1, x0:x1] | mine, mine
+        unknown = self.todo[y0:y1, x0:x1] | mine
+        if self.hidden is not None:
+            seen = unknown | self.hidden[y0:y1, x0:x1]
+            unknown = unknown if seen.all() else seen
+        return crop, unknown, mine
 
     def _paste(self, window: Window, answer: Floats, mine: Mask) -> None:
         x0, y0, x1, y1 = window.rect
