@@ -4,8 +4,8 @@ A wide hole is filled on a reduced window, where the network sees it at the scal
 a smooth patch in a sharp photo. Here the missing detail is borrowed from the photo itself: each small block of the fill looks
 for the known block of the reduced window that resembles it most, and takes over what that block has at full resolution beyond
 its own enlargement (the residual of a Laplacian pyramid; the idea of contextual residual aggregation, Yi et al., CVPR 2020,
-with an explicit search in place of attention). Blocks overlap under a window whose squares sum to one, so that unrelated
-residuals keep their contrast where they meet.
+with an explicit search in place of attention). Blocks then try their
+neighbours' offsets, so that a texture stays in one piece.
 """
 
 from __future__ import annotations
@@ -64,10 +64,19 @@ def enlarge_with_detail(window: Floats, hole: Mask, filled: Floats, reduced_hole
         return smooth
     sources = candidates[_nearest(filled, targets, candidates)]
     sources = _coherent(filled, targets, sources, reduced_hole)
-    residual = np.where(hole[:, :, None], np.float32(0), window - smooth)
+    # Half precision: a residual is small, and this is one of the few arrays as large as the window.
+    residual = (window - smooth).astype(np.float16)
+    residual[hole] = 0
+    area = _bounds(hole)
     scale = (height / filled.shape[0], width / filled.shape[1])
-    detail = _assemble(residual, targets, sources, scale)
-    return np.asarray(np.clip(smooth + detail, 0, 1), np.float32)
+    smooth[area] += _assembled(residual, area, targets, sources, scale)
+    return np.clip(smooth, 0, 1, out=smooth)
+
+
+def _bounds(hole: Mask) -> tuple[slice, slice]:
+    """Rows and columns that hold the hole."""
+    rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _targets(hole: Mask) -> NDArray[np.intp]:
@@ -141,31 +150,35 @@ def _coherent(image: Floats, targets: NDArray[np.intp], sources: NDArray[np.intp
     return sources
 
 
-def _assemble(
-    residual: Floats, targets: NDArray[np.intp], sources: NDArray[np.intp], scale: tuple[float, float]
+def _assembled(
+    residual: NDArray[np.float16],
+    area: tuple[slice, slice],
+    targets: NDArray[np.intp],
+    sources: NDArray[np.intp],
+    scale: tuple[float, float],
 ) -> Floats:
-    """Lay the residual blocks of the sources over the targets, in full-resolution pixels.
+    """The residual blocks of the sources laid over the targets: what falls into `area`, at full resolution.
 
-    Blocks whose neighbours come from the same offset add up as amplitudes, others as powers; the first are the rule after
-    `_coherent`, so weights are normalised as amplitudes and contrast is restored by the ratio of the two sums.
+    Blocks overlap under a Hann window. After `_coherent` neighbours mostly share their offset, so that the weighted mean puts
+    pieces of one texture together and does not blur it.
     """
-    height, width, _ = residual.shape
     half = (max(1, round(STEP * scale[0])), max(1, round(STEP * scale[1])))
     weight = np.outer(_hann(2 * half[0]), _hann(2 * half[1]))[:, :, None].astype(np.float32)
-    pad = ((half[0], half[0]), (half[1], half[1]), (0, 0))
-    source = np.pad(residual, pad)
-    total = np.zeros_like(source)
-    weights = np.zeros((*source.shape[:2], 1), np.float32)
-    scaled = [np.rint((points + 0.5) * scale).astype(int) for points in (targets, sources)]
-    for (y, x), (v, u) in zip(scaled[0].tolist(), scaled[1].tolist(), strict=True):
-        block = source[v : v + 2 * half[0], u : u + 2 * half[1]]
-        h, w = min(block.shape[0], total.shape[0] - y), min(block.shape[1], total.shape[1] - x)
-        if h <= 0 or w <= 0:
+    rows, columns = area
+    total = np.zeros((rows.stop - rows.start, columns.stop - columns.start, 3), np.float32)
+    weights = np.full((*total.shape[:2], 1), 1e-3, np.float32)
+    height, width, _ = residual.shape
+    places = (np.rint((points + 0.5) * scale).astype(int).tolist() for points in (targets, sources))
+    for (y, x), (v, u) in zip(*places, strict=True):
+        top, bottom = max(-half[0], rows.start - y, -v), min(half[0], rows.stop - y, height - v)
+        left, right = max(-half[1], columns.start - x, -u), min(half[1], columns.stop - x, width - u)
+        if top >= bottom or left >= right:
             continue
-        total[y : y + h, x : x + w] += block[:h, :w] * weight[:h, :w]
-        weights[y : y + h, x : x + w] += weight[:h, :w]
-    laid = total / np.maximum(weights, np.float32(1e-3))
-    return np.asarray(laid[half[0] : half[0] + height, half[1] : half[1] + width], np.float32)
+        part = weight[half[0] + top : half[0] + bottom, half[1] + left : half[1] + right]
+        at = np.s_[y + top - rows.start : y + bottom - rows.start, x + left - columns.start : x + right - columns.start]
+        total[at] += residual[v + top : v + bottom, u + left : u + right] * part
+        weights[at] += part
+    return np.divide(total, weights, out=total)
 
 
 def _hann(length: int) -> Floats:
