@@ -30,7 +30,6 @@ def load(
     dtype: torch.dtype,
     offline: bool = False,
     progress: Progress | None = None,
-    fetch: bool = True,
 ) -> Segmenter:
     """The segmenter of that name, or of the weight file at that path (its architecture is told by its keys).
 
@@ -40,7 +39,6 @@ def load(
         dtype: of the convolutions: float32, or bfloat16 (through autocast).
         offline: never download, say how to get the file instead.
         progress: called with (bytes received, bytes in all) while a file is downloaded.
-        fetch: download weights that are not on this machine; false: an error, as offline.
 
     Raises:
         UsageError: no such model, plug-in or file, or it is no segmenter.
@@ -49,7 +47,7 @@ def load(
     name = os.fspath(name_or_path)
     if name not in models.REGISTRY and name in plugins.names(plugins.SEGMENTERS):
         return plugins.load(plugins.SEGMENTERS, name, Segmenter, device=device, dtype=dtype)
-    path = _weights(name, "segmenter", offline=offline or not fetch, progress=progress)
+    path = _weights(name, "segmenter", offline=offline, progress=progress)
 
     from objremove.segmentation.architectures import ARCHITECTURES, recognise, skeleton, without_auxiliary
     from objremove.segmentation.instance import InstanceSegmenter
@@ -76,7 +74,6 @@ def load_prompter(
     dtype: torch.dtype,
     offline: bool = False,
     progress: Progress | None = None,
-    fetch: bool = True,
 ) -> Prompter:
     """The prompter of that name: `grabcut` (no weights), `sam_vit_b`, `sam_vit_l`, `sam_vit_h`, or a SAM file at that path.
 
@@ -90,9 +87,7 @@ def load_prompter(
     from objremove.segmentation.sam import load_sam, require_package
 
     require_package()
-    return load_sam(
-        _weights(name, "prompter", offline=offline or not fetch, progress=progress), device=device, dtype=dtype
-    )
+    return load_sam(_weights(name, "prompter", offline=offline, progress=progress), device=device, dtype=dtype)
 
 
 def _weights(name: str, kind: models.Kind, *, offline: bool, progress: Progress | None) -> Path:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from objremove.instances import Instance
 from objremove.segmentation.instance import mask_iou
-from objremove.segmentation.outline import FloatMap, as_uint8, fill_small_gaps, positive_crop, resize
+from objremove.segmentation.outline import FloatMap, as_uint8, close_small_gaps, positive_crop, resize
 from objremove.segmentation.prompts import Points
 from objremove.types import Mask, Pixels
 
@@ -184,7 +184,7 @@ def _flooded(lab: NDArray[np.uint8], seeds: list[tuple[int, int]], tolerance: in
         cv2.floodFill(lab, flood, seed, 0, step, step, flags)
     inner = np.ascontiguousarray(flood[1:-1, 1:-1])  # OpenCV marks the border around it
     closed = cv2.morphologyEx(inner, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
-    return fill_small_gaps(closed > 0, 0.2)
+    return close_small_gaps(closed > 0, 0.2)
 
 
 def _holding(cut: Mask, seeds: list[tuple[int, int]]) -> Mask:
@@ -228,7 +228,7 @@ def _draw(cut: Mask, work: _Work, size: tuple[int, int], *, label: str) -> Insta
     crop, (left, top) = found
     error = 0.5 / min(work.scale)
     return Instance.from_crop(
-        fill_small_gaps(crop), (x0 + left, y0 + top), size, label=label, boundary_error=error, source="grabcut"
+        close_small_gaps(crop), (x0 + left, y0 + top), size, label=label, boundary_error=error, source="grabcut"
     )
 
 

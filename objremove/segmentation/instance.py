@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-from objremove.instances import Instance
+from objremove.instances import Instance, by_falling_area
 from objremove.segmentation.architectures import Architecture
-from objremove.segmentation.outline import FloatMap, as_uint8, by_falling_area, fill_small_gaps, positive_crop, resize
+from objremove.segmentation.outline import FloatMap, as_uint8, close_small_gaps, positive_crop, resize
 from objremove.types import Pixels
 
 DEFAULT_CONFIDENCE = 0.5
@@ -50,15 +50,18 @@ class InstanceSegmenter:
         self._dtype = dtype
 
     def find(self, pixels: Pixels, labels: Collection[str], *, confidence: float | None = None) -> list[Instance]:
-        """As `Segmenter.find`; the default confidence is 0.5, the network itself answers from 0.05 on."""
-        wanted = {index: label for index, label in self._architecture.classes.items() if label in labels}
-        if not wanted:
+        """As `Segmenter.find`; the default confidence is 0.5, the network itself answers from 0.05 on.
+
+        Which class an object found twice belongs to is settled among all classes, so that it does not hang on `labels`.
+        """
+        if not set(labels) & set(self.classes):
             return []
         least = DEFAULT_CONFIDENCE if confidence is None else confidence
-        chosen = [d for d in self._detect(as_uint8(pixels)) if d.index in wanted and d.score >= least]
-        size = (pixels.shape[0], pixels.shape[1])
-        instances = [paste(d, size, label=wanted[d.index], source=self.name) for d in chosen]
-        return by_falling_area(distinct([instance for instance in instances if instance is not None]))
+        names, size = self._architecture.classes, (pixels.shape[0], pixels.shape[1])
+        chosen = [d for d in self._detect(as_uint8(pixels)) if d.index in names and d.score >= least]
+        pasted = [paste(d, size, label=names[d.index], source=self.name) for d in chosen]
+        objects = distinct([instance for instance in pasted if instance is not None])
+        return by_falling_area(instance for instance in objects if instance.label in labels)
 
     @torch.inference_mode()
     def _detect(self, rgb: Pixels) -> list[Detection]:
@@ -107,7 +110,7 @@ def paste(detection: Detection, size: tuple[int, int], *, label: str, source: st
     if not crop.size:
         return None
     return Instance.from_crop(
-        fill_small_gaps(crop),
+        close_small_gaps(crop),
         (x + skip_x, y + skip_y),
         size,
         label=label,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from objremove.instances import Instance
+from objremove.masks import close_gaps
 from objremove.types import Mask, Pixels
 
 FloatMap = NDArray[np.float32]
@@ -76,18 +77,9 @@ def _sample(values: FloatMap, targets: NDArray[np.intp], ratio: float, *, axis: 
     return np.asarray(high, dtype=np.float32)
 
 
-def fill_small_gaps(crop: Mask, share: float = 0.02) -> Mask:
-    """`crop` with the gaps closed that its object surrounds and that are smaller than `share` of the object's area."""
-    limit = share * np.count_nonzero(crop)
-    outside = np.pad(~crop, 1, constant_values=True).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(outside, connectivity=4)
-    small = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < limit)
-    small = small[(small != 0) & (small != labels[0, 0])]
-    if count <= 2 or not small.size:
-        return crop
-    table = np.zeros(count, dtype=np.bool_)
-    table[small] = True
-    return np.asarray(crop | table[labels[1:-1, 1:-1]], dtype=np.bool_)
+def close_small_gaps(crop: Mask, share: float = 0.02) -> Mask:
+    """`crop` with the gaps closed that its object surrounds and that are no larger than `share` of the object's area."""
+    return close_gaps(crop, largest=share * np.count_nonzero(crop))
 
 
 def instance_from_logits(
@@ -99,10 +91,5 @@ def instance_from_logits(
         return None
     crop, corner = found
     return Instance.from_crop(
-        fill_small_gaps(crop), corner, size, label=label, score=score, boundary_error=boundary_error, source=source
+        close_small_gaps(crop), corner, size, label=label, score=score, boundary_error=boundary_error, source=source
     )
-
-
-def by_falling_area(instances: list[Instance]) -> list[Instance]:
-    """The order in which instances are numbered."""
-    return sorted(instances, key=lambda instance: -instance.area)

@@ -23,7 +23,7 @@ from objremove.errors import ModelError
 from objremove.instances import Instance
 from objremove.segmentation.attention import bound_attention_memory
 from objremove.segmentation.instance import mask_iou
-from objremove.segmentation.outline import FloatMap, as_uint8, fill_small_gaps, positive_crop, resize
+from objremove.segmentation.outline import FloatMap, as_uint8, close_small_gaps, positive_crop, resize
 from objremove.segmentation.prompts import Points, grown_box, inner_points
 from objremove.segmentation.weights import State, load_state, read_state
 from objremove.types import Pixels
@@ -163,7 +163,7 @@ class SamPrompter:
         if found is None:
             return None
         return Instance.from_crop(
-            fill_small_gaps(found[0]),
+            close_small_gaps(found[0]),
             found[1],
             embedding.size,
             label=label,

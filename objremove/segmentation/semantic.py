@@ -1,12 +1,13 @@
 """Semantic segmenters: networks that give every pixel a class (DeepLabV3, FCN, LR-ASPP, the embedded slim DeepLab).
 
-What is kept of a network's answer, for each class that is asked for, is its margin: the class's logit minus the highest of all
-other logits. It is positive exactly where the class wins. Connected components of positive margin become instances; their
+What is kept of a network's answer, for each class but the background, is its margin: the class's logit minus the highest of
+all other logits. It is positive exactly where the class wins. Connected components of positive margin become instances; their
 outlines are drawn from the margin at photo scale (`outline`).
 
 A large photo is looked at twice: once as a whole, once in overlapping tiles at up to twice that scale. The tiles see objects
 that the overview is too coarse for, but no context, so that plain textures look like objects to them: they only add objects
-that lie whole inside one tile, that they are sure of, and where the overview found nothing.
+that lie whole inside one tile, that they are sure of, and where the overview found nothing. Every class counts there,
+whichever are asked for: the same photo has the same objects, and so the same numbers, in every request.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from objremove.instances import Instance
+from objremove.instances import Instance, by_falling_area
 from objremove.segmentation.architectures import Architecture
-from objremove.segmentation.outline import FloatMap, as_uint8, by_falling_area, instance_from_logits, resize
+from objremove.segmentation.outline import FloatMap, as_uint8, instance_from_logits, resize
 from objremove.types import Mask, Pixels
 
 DEFAULT_CONFIDENCE = 0.4
@@ -41,7 +42,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Scores:
-    """A network's answer for K wanted classes at its own scale: `margin` and `probability`, each (K, h, w) float32."""
+    """A network's answer at its own scale for its K classes but the background: `margin` and `probability`, (K, h, w) float32."""
 
     margin: FloatMap
     probability: FloatMap
@@ -52,7 +53,7 @@ class Component:
     """A connected region of positive margin inside a frame (the whole photo, or a tile of it).
 
     Attributes:
-        kind: which of the wanted classes, an index into `Scores`.
+        kind: which class, an index into `Scores`.
         region: (h, w) bool at the network's scale.
         score: mean probability of the class over the region.
     """
@@ -75,7 +76,9 @@ class SemanticSegmenter:
     ) -> None:
         """`network` in eval mode; dtype bfloat16 runs it under autocast."""
         self.name = name
-        self.classes = tuple(label for label in architecture.classes.values() if label != "background")
+        indices = {label: index for index, label in architecture.classes.items() if label != "background"}
+        self.classes = tuple(indices)
+        self._indices = list(indices.values())
         self._architecture = architecture
         self._network = network.to(device).to(memory_format=torch.channels_last)
         self._device = device
@@ -83,53 +86,49 @@ class SemanticSegmenter:
 
     def find(self, pixels: Pixels, labels: Collection[str], *, confidence: float | None = None) -> list[Instance]:
         """As `Segmenter.find`; the default confidence is 0.4 for the mean probability over an object."""
-        wanted = {label: index for index, label in self._architecture.classes.items() if label in labels}
-        wanted.pop("background", None)
-        if not wanted:
+        if not set(labels) & set(self.classes):
             return []
         least = DEFAULT_CONFIDENCE if confidence is None else confidence
-        overview = self._overview(pixels, list(wanted.values()))
-        names = list(wanted)
+        overview = self._overview(pixels)
         found = [
-            self._draw(component, overview, _size(pixels), names)
+            self._draw(component, overview, _size(pixels))
             for component in components(overview, LEAST_AREA)
-            if component.score >= least
+            if component.score >= least and self.classes[component.kind] in labels
         ]
-        found += self._find_in_tiles(pixels, names, list(wanted.values()), overview, max(least, TILE_CONFIDENCE))
-        return by_falling_area([instance for instance in found if instance is not None])
+        added = self._find_in_tiles(pixels, overview, max(least, TILE_CONFIDENCE))
+        found += [instance for instance in added if instance.label in labels]
+        return by_falling_area(instance for instance in found if instance is not None)
 
-    def _overview(self, pixels: Pixels, indices: list[int]) -> Scores:
+    def _overview(self, pixels: Pixels) -> Scores:
         small = resize(as_uint8(pixels), network_size(_size(pixels), self._architecture.short_side))
-        return self._score(small, indices, mirrored=self._architecture.flip)
+        return self._score(small, mirrored=self._architecture.flip)
 
-    def _draw(self, component: Component, scores: Scores, size: tuple[int, int], names: list[str]) -> Instance | None:
-        """A component of the overview at photo scale."""
+    def _draw(self, component: Component, scores: Scores, size: tuple[int, int]) -> Instance | None:
+        """A component at the scale of its frame, which has `size` = (H, W) pixels of the photo."""
         scale = max(size[0] / component.region.shape[0], size[1] / component.region.shape[1])
         return instance_from_logits(
             own_margin(component, scores),
             size,
-            label=names[component.kind],
+            label=self.classes[component.kind],
             score=component.score,
             boundary_error=self._architecture.stride * scale / 2,
             source=self.name,
         )
 
-    def _find_in_tiles(
-        self, pixels: Pixels, names: list[str], indices: list[int], overview: Scores, least: float
-    ) -> list[Instance]:
-        """What only the finer look sees; nothing for photos that are not much larger than the network's own scale."""
+    def _find_in_tiles(self, pixels: Pixels, overview: Scores, least: float) -> list[Instance]:
+        """What of any class only the finer look sees; nothing for photos not much larger than the network's own scale."""
         size = _size(pixels)
         won = (overview.margin > 0).any(axis=0)
         taken = np.zeros(won.shape, dtype=np.bool_)
         found: list[Instance] = []
         for x0, y0, x1, y1 in tiles(size, self._architecture.short_side):
             side = self._architecture.short_side
-            scores = self._score(resize(as_uint8(pixels[y0:y1, x0:x1]), (side, side)), indices, mirrored=False)
+            scores = self._score(resize(as_uint8(pixels[y0:y1, x0:x1]), (side, side)), mirrored=False)
             edges = (y0 > 0, y1 < size[0], x0 > 0, x1 < size[1])
             for component in components(scores, LEAST_AREA_IN_TILES):
                 if component.score < least or component.touches(edges):
                     continue
-                instance = self._draw(component, scores, (y1 - y0, x1 - x0), names)
+                instance = self._draw(component, scores, (y1 - y0, x1 - x0))
                 if instance is None:
                     continue
                 moved = _moved(instance, (x0, y0), size)
@@ -140,8 +139,8 @@ class SemanticSegmenter:
         return found
 
     @torch.inference_mode()
-    def _score(self, rgb: NDArray[np.uint8], indices: list[int], *, mirrored: bool) -> Scores:
-        """Margins and probabilities of the wanted classes for (h, w, 3) RGB at the network's scale.
+    def _score(self, rgb: NDArray[np.uint8], *, mirrored: bool) -> Scores:
+        """Margins and probabilities of all classes for (h, w, 3) RGB at the network's scale.
 
         `mirrored` averages with the mirrored picture: half a point of IoU for twice the time, so for the overview only.
         """
@@ -151,9 +150,9 @@ class SemanticSegmenter:
             if mirrored:
                 logits = (logits + self._network(image.flip(3))["out"].float().flip(3)) / 2
         first, second = logits[0].topk(2, dim=0).values
-        own = logits[0, indices]
+        own = logits[0, self._indices]
         margin = own - torch.where(own >= first, second, first)
-        probability = logits[0].softmax(0)[indices]
+        probability = logits[0].softmax(0)[self._indices]
         return Scores(margin.cpu().numpy(), probability.cpu().numpy())
 
 
@@ -193,6 +192,8 @@ def components(scores: Scores, least_share: float) -> Iterator[Component]:
     """The 8-connected regions of positive margin that cover at least `least_share` of the frame."""
     for kind, margin in enumerate(scores.margin):
         won = (margin > 0).astype(np.uint8)
+        if not won.any():  # most classes are in no photo
+            continue
         count, labels, stats, _ = cv2.connectedComponentsWithStats(won, connectivity=8)
         for number in range(1, count):
             if stats[number, cv2.CC_STAT_AREA] >= least_share * won.size:
