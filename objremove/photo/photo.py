@@ -150,7 +150,7 @@ class Photo:
         Returns:
             For an array one of its shape and dtype, for a tensor one of its shape, dtype and device, for bytes the encoded
             file, for a PIL image one of its mode, size and `info` (in its stored frame), for a path an upright PIL image in the
-            mode of the file (8-bit RGB for 16-bit colour, which PIL lacks). Outside the hole all samples are the source's.
+            mode of the file (8-bit RGB or RGBA for 16-bit colour, which PIL lacks). Outside the hole all samples are the source's.
         """
         self._check(pixels, hole, alpha)
         if self._kind == "bytes":
@@ -206,7 +206,7 @@ class Photo:
     def _to_upright_image(self, samples: AnyArray) -> Image.Image:
         layout, carried = self._decoded.layout, self._decoded.carried
         if layout.mode.endswith(";16") and layout.mode != "I;16":
-            samples, layout, _ = fit(samples, layout, "WEBP")
+            samples, layout, _ = fit(samples, layout, "WEBP", carried.transparency)
         image = to_image(samples, layout)
         blocks = {
             "exif": metadata.exif_upright(metadata.exif_without_thumbnail(carried.exif)),

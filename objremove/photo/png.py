@@ -61,6 +61,12 @@ def chunks(data: bytes) -> Iterator[Chunk]:
     raise PhotoError("truncated PNG: the file ends before its last chunk; get a fresh copy")
 
 
+def check_whole(data: bytes) -> None:
+    """Raise `PhotoError` for a PNG that is not whole: decoders return what they have of it, but it could not be written again."""
+    for _ in chunks(data):
+        pass
+
+
 def deep_mode(data: bytes) -> str | None:
     """`RGB;16`, `LA;16` or `RGBA;16` where the PNG has 16-bit samples that Pillow would cut to 8 bits, else None."""
     if len(data) < 26 or data[24] != 16:
@@ -69,11 +75,9 @@ def deep_mode(data: bytes) -> str | None:
 
 
 def read_deep(data: bytes, mode: str) -> AnyArray:
-    """(H, W, C) uint16 samples, C as in `mode`, read by OpenCV; raises `PhotoError` for a damaged file."""
+    """(H, W, C) uint16 samples, C as in `mode`, of a whole file, read by OpenCV; raises `PhotoError` for damaged pixels."""
     import cv2
 
-    for _ in chunks(data):
-        pass  # OpenCV returns half a picture for a truncated file; walking the chunks does not
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None or image.dtype != np.uint16 or image.ndim != 3:
         raise PhotoError("damaged PNG: its pixels cannot be decoded; get a fresh copy")
@@ -83,13 +87,18 @@ def read_deep(data: bytes, mode: str) -> AnyArray:
     return np.ascontiguousarray(image[..., order])
 
 
-def encode_deep(samples: AnyArray, mode: str) -> bytes:
-    """A PNG of uint16 samples, (H, W) for `I;16`, else (H, W, C); every row is coded as the difference to the row above it."""
+def encode_deep(samples: AnyArray, mode: str, transparent: tuple[int, ...] = ()) -> bytes:
+    """A PNG of uint16 samples, (H, W) for `I;16`, else (H, W, C); every row is coded as the difference to the row above it.
+
+    `transparent` is the colour that `tRNS` marks, red, green and blue; empty for none.
+    """
     height, width = samples.shape[:2]
     header = struct.pack(">IIBBBBB", width, height, 16, _COLOUR_TYPES[mode], 0, 0, 0)
     packer = zlib.compressobj(6)
     packed = [packer.compress(rows) for rows in _filtered_rows(samples.reshape(height, -1))]
-    parts = [Chunk(b"IHDR", header), Chunk(b"IDAT", b"".join([*packed, packer.flush()])), Chunk(b"IEND", b"")]
+    marked = [Chunk(b"tRNS", struct.pack(f">{len(transparent)}H", *transparent))] if transparent else []
+    pixels = Chunk(b"IDAT", b"".join([*packed, packer.flush()]))
+    parts = [Chunk(b"IHDR", header), *marked, pixels, Chunk(b"IEND", b"")]
     return _SIGNATURE + b"".join(chunk.encode() for chunk in parts)
 
 

@@ -25,6 +25,9 @@ from objremove.types import AnyArray
 if TYPE_CHECKING:
     import torch
 
+Transparency = int | bytes | tuple[int, ...] | None
+"""The transparent palette index or grey value, the alphas of a palette, the transparent colour, or none, as Pillow has it."""
+
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "GIF", "PPM")
 _ORIENTATION = 0x0112
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -49,7 +52,7 @@ class Carried:
     icc: bytes = b""
     xmp: bytes = b""
     dpi: tuple[float, float] | None = None
-    transparency: int | bytes | tuple[int, ...] | None = None
+    transparency: Transparency = None
     compression: str | None = None
 
 
@@ -221,6 +224,8 @@ def _decode(image: Image.Image, data: bytes) -> Decoded:
     if image.info.get("bit_depth", 8) > 8:  # HEIC of newer cameras; Pillow's own formats have no such key
         warnings += (f"{image.info['bit_depth']} bits a channel: read as 8",)
     kind = image.format
+    if kind == "PNG":
+        png.check_whole(data)
     deep = png.deep_mode(data) if kind == "PNG" else tiff.deep_mode(image) if kind == "TIFF" else None
     if deep is not None:
         samples = png.read_deep(data, deep) if kind == "PNG" else tiff.read_deep(data, deep)

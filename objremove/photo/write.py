@@ -18,8 +18,8 @@ from PIL import Image, PngImagePlugin
 from objremove.errors import PhotoError, UsageError
 from objremove.photo import metadata, png, tiff
 from objremove.photo.modes import Layout, luma, to_rgb
-from objremove.photo.read import Carried
-from objremove.types import AnyArray
+from objremove.photo.read import Carried, Transparency
+from objremove.types import AnyArray, Mask
 
 _NAMES = {
     "JPEG": ("jpg", "jpeg", "jpe", "jfif", "mpo"),
@@ -38,11 +38,13 @@ _MODES = {
     "WEBP": ("RGB", "RGBA"),
     "TIFF": ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "RGB;16", "RGBA;16"),
     "AVIF": ("L", "RGB", "RGBA"),
-    "BMP": ("1", "L", "P", "RGB", "RGBA"),
+    "BMP": ("1", "L", "P", "RGB"),  # Pillow's BMP of RGBA has a fourth byte that readers ignore
     "GIF": ("1", "L", "P", "RGB", "RGBA"),
     "PPM": ("1", "L", "RGB", "I;16"),
     "HEIF": ("RGB", "RGBA"),
 }
+_MARKED = ("1", "L", "I;16", "RGB", "RGB;16")  # modes in which one colour may be marked as transparent
+_KEEPS_MARKS = {"PNG": (*_MARKED, "P"), "GIF": ("1", "L", "P")}  # modes with marks, of the colour or in the palette
 _QUALITY = {"JPEG": 95, "WEBP": 95, "AVIF": 90, "HEIF": 90}
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 # Tags that describe how the source's samples lie in its file, and its orientation; the new file has its own.
@@ -132,7 +134,7 @@ def write(
     Raises:
         PhotoError: the format cannot hold such a photo, such as a side that is too long for it.
     """
-    samples, fitted, warnings = fit(samples, layout, target)
+    samples, fitted, warnings = fit(samples, layout, target, carried.transparency)
     carried, lost = _fitting_profile(carried, layout, fitted)
     exif = metadata.exif_upright(metadata.exif_without_thumbnail(carried.exif))
     xmp = metadata.xmp_upright(metadata.xmp_without_thumbnails(carried.xmp))
@@ -144,22 +146,55 @@ def write(
     return Encoded(data, (*warnings, *lost, *notes), target)
 
 
-def fit(samples: AnyArray, layout: Layout, target: str) -> tuple[AnyArray, Layout, tuple[str, ...]]:
-    """Samples in the nearest mode that the format holds, and what was lost on the way there."""
-    if layout.mode in _MODES[target]:
+def fit(
+    samples: AnyArray, layout: Layout, target: str, transparency: Transparency = None
+) -> tuple[AnyArray, Layout, tuple[str, ...]]:
+    """Samples in the nearest mode that the format holds, and what was lost on the way there.
+
+    Transparency that the palette or one marked colour brings becomes an alpha channel where the format has no such marks.
+    A format without any transparency gets the photo on white: colours that nobody saw stay unseen.
+    """
+    colour = transparency if layout.mode in _MARKED and isinstance(transparency, int | tuple) else None
+    marked = colour is not None or (layout.mode == "P" and layout.has_alpha)
+    if layout.mode in _MODES[target] and (not marked or layout.mode in _KEEPS_MARKS.get(target, ())):
         return samples, layout, ()
     rgb, alpha = to_rgb(samples, layout)
+    if colour is not None:
+        alpha = _alpha_of_mark(rgb, colour)
+    warnings: tuple[str, ...] = ()
+    if alpha is not None and "RGBA" not in _MODES[target]:
+        warnings = (f"{target} has no transparency: the photo was laid on white",) if _is_clear(alpha).any() else ()
+        rgb, alpha = _on_white(rgb, alpha), None
     deep, grey = rgb.dtype == np.uint16, layout.mode[0] in "1LI"
-    for keep_alpha in (True, False) if alpha is not None else (False,):
-        for keep_deep in (True, False) if deep else (False,):
-            for keep_grey in (True, False) if grey else (False,):
-                mode = _mode_name(keep_grey, keep_alpha, keep_deep)
-                if mode in _MODES[target]:
-                    lost_alpha = alpha is not None and not keep_alpha
-                    warnings: tuple[str, ...] = (f"{target} has no transparency: it was dropped",) if lost_alpha else ()
-                    warnings += (f"{target} holds 8 bits a channel: 16 were reduced",) if deep and not keep_deep else ()
-                    return _composed(rgb, alpha if keep_alpha else None, keep_grey, keep_deep), Layout(mode), warnings
+    for keep_deep in (True, False) if deep else (False,):
+        for keep_grey in (True, False) if grey else (False,):
+            mode = _mode_name(keep_grey, alpha is not None, keep_deep)
+            if mode in _MODES[target]:
+                warnings += (f"{target} holds 8 bits a channel: 16 were reduced",) if deep and not keep_deep else ()
+                return _composed(rgb, alpha, keep_grey, keep_deep), Layout(mode), warnings
     raise AssertionError(f"{target} holds neither grey nor RGB")
+
+
+def _alpha_of_mark(rgb: AnyArray, colour: int | tuple[int, ...]) -> AnyArray:
+    """(H, W) alpha in the depth of `rgb`, (H, W, 3): 0 where it has the marked grey or colour, else opaque."""
+    alpha = np.full(rgb.shape[:2], np.iinfo(rgb.dtype).max, dtype=rgb.dtype)
+    alpha[(rgb == np.array(colour)).all(axis=2)] = 0
+    return alpha
+
+
+def _is_clear(alpha: AnyArray) -> Mask:
+    """(H, W) bool: what is not wholly opaque."""
+    clear: Mask = alpha < np.iinfo(alpha.dtype).max
+    return clear
+
+
+def _on_white(rgb: AnyArray, alpha: AnyArray) -> AnyArray:
+    """(H, W, 3) of `rgb` as it is seen through `alpha`, (H, W) of the same depth, in front of white."""
+    clear, white = _is_clear(alpha), np.uint32(np.iinfo(rgb.dtype).max)
+    cover = alpha[clear].astype(np.uint32)[:, None]
+    seen = rgb.copy()
+    seen[clear] = (rgb[clear] * cover + white * (white - cover) + white // 2) // white  # below 2**32 for 16 bits too
+    return seen
 
 
 def _mode_name(grey: bool, alpha: bool, deep: bool) -> str:
@@ -215,7 +250,8 @@ def _transparency(job: Job) -> dict[str, Any]:
 
 def _write_png(job: Job) -> tuple[bytes, tuple[str, ...]]:
     if job.layout.mode.endswith(";16") and job.layout.mode != "I;16":
-        encoded = png.encode_deep(job.samples, job.layout.mode)
+        colour = job.carried.transparency if job.layout.mode == "RGB;16" else None
+        encoded = png.encode_deep(job.samples, job.layout.mode, colour if isinstance(colour, tuple) else ())
     else:
         target = io.BytesIO()
         to_image(job.samples, job.layout).save(target, "PNG", **_transparency(job))
