@@ -75,9 +75,12 @@ class Result:
     def save(
         self, path: str | os.PathLike[str], *, format: str | None = None, quality: int | None = None
     ) -> tuple[str, ...]:
-        """Write the file, all of it or nothing; the format is `format`, else the path's suffix, else the source's.
+        """Write the file, all of it or nothing; the format is `format`, else what the path's suffix says, else the source's.
 
-        Returns the warnings of the encoding; raises PhotoError where it cannot be written.
+        Returns the warnings of the encoding.
+
+        Raises:
+            PhotoError: it cannot be written; UsageError: no format is called so.
         """
         target = Path(path)
         data, warnings = self.encode(format=format or target.suffix.lstrip(".") or None, quality=quality)

@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
-from conftest import ColourSegmenter, scene
+from conftest import RED, ColourSegmenter, scene
 from PIL import Image
 
 from objremove.cli.app import run
+from objremove.errors import ModelError, PhotoError, UsageError
+from objremove.photo import write_atomic
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +84,125 @@ def test_in_place_keeps_the_original(photo):
     assert backup.read_bytes() == before
 
 
+def test_in_place_never_replaces_a_backup(photo):
+    original = photo.read_bytes()
+    older = photo.with_name("photo.jpg.orig")
+    older.write_bytes(b"an older photo of this name")
+    assert remove("-r", "person", photo, "--in-place") == 0
+    assert older.read_bytes() == b"an older photo of this name"
+    assert photo.with_name("photo.jpg.orig.1").read_bytes() == original
+
+
+def test_in_place_through_a_link_replaces_what_it_leads_to(photo, tmp_path):
+    original = photo.read_bytes()
+    link = tmp_path / "link.jpg"
+    link.symlink_to(photo)
+    assert remove("-r", "person", link, "--in-place") == 0
+    assert link.is_symlink()
+    assert photo.read_bytes() != original
+    assert photo.with_name("photo.jpg.orig").read_bytes() == original
+
+
+def test_in_place_leaves_nothing_behind_where_the_photo_cannot_be_written(photo, monkeypatch, capsys):
+    from objremove.result import Result
+
+    def encode(*_, **__):
+        raise PhotoError("the photo cannot be written as JPEG: a side is too long")
+
+    monkeypatch.setattr(Result, "encode", encode)
+    before = photo.read_bytes()
+    assert remove("-r", "person", photo, "--in-place") == 1
+    assert "photo.jpg: the photo cannot be written" in capsys.readouterr().err
+    assert [path.name for path in photo.parent.iterdir()] == ["photo.jpg"]
+    assert photo.read_bytes() == before
+
+
+def test_a_photo_that_is_yet_to_be_read_is_not_written(photo, tmp_path, capsys):
+    """The second run of `objremove *.jpg` finds the results of the first among the photos."""
+    second = tmp_path / "photo.removed.jpg"
+    Image.fromarray(scene(discs=())).save(second)
+    before = second.read_bytes()
+    assert remove("-r", "person", photo, second, "--overwrite") == 2
+    assert "itself a photo" in capsys.readouterr().err
+    assert second.read_bytes() == before
+
+
+def test_extras_are_not_written_over_masks_and_files(photo, tmp_path, capsys):
+    _with_mask(photo)
+    (tmp_path / "mask.png").rename(tmp_path / "photo.mask.png")
+    before = (tmp_path / "photo.mask.png").read_bytes()
+    own = ["--mask", tmp_path / "photo.mask.png", photo, "--in-place", "--save-mask"]
+    assert remove(*own) == 2
+    assert remove(*own, "--overwrite") == 2
+    assert "mask to read" in capsys.readouterr().err
+    assert (tmp_path / "photo.mask.png").read_bytes() == before
+    (tmp_path / "photo.removed.compare.png").write_bytes(b"precious")
+    assert remove("-r", "person", photo, "--compare") == 2
+    assert (tmp_path / "photo.removed.compare.png").read_bytes() == b"precious"
+
+
+def test_two_photos_with_one_extra_between_them(photo, tmp_path, capsys):
+    Image.fromarray(scene()).save(tmp_path / "photo.png")
+    assert remove("-r", "person", photo, tmp_path / "photo.png", "--save-mask") == 2
+    assert "would both write" in capsys.readouterr().err
+
+
+def test_a_new_folder_is_named_by_its_separator(photo, tmp_path):
+    assert remove("-r", "person", photo, "-o", f"{tmp_path}/clean/") == 0
+    assert remove("-r", "person", photo, "-o", f"{tmp_path}/out.v2/") == 0
+    assert (tmp_path / "clean" / "photo.jpg").is_file()
+    assert (tmp_path / "out.v2" / "photo.jpg").is_file()
+
+
+@pytest.mark.parametrize("name", ["mis.jpg", "odd.png_large", "bare"])
+def test_the_file_says_its_format_not_its_name(tmp_path, name):
+    Image.fromarray(scene()).save(tmp_path / name, "PNG")
+    assert remove("-r", "person", tmp_path / name) == 0
+    (result,) = tmp_path.glob("*.removed*")
+    assert Image.open(result).format == "PNG"
+    assert remove("-r", "person", tmp_path / name, "-o", tmp_path / f"clean{(tmp_path / name).suffix}") == 0
+    (result,) = tmp_path.glob("clean*")
+    assert Image.open(result).format == "PNG"
+
+
+def test_a_link_stays_a_link(photo, tmp_path):
+    real = tmp_path / "real.jpg"
+    real.write_bytes(b"old")
+    link = tmp_path / "link.jpg"
+    link.symlink_to(real)
+    assert remove("-r", "person", photo, "-o", link, "--overwrite") == 0
+    assert link.is_symlink()
+    assert Image.open(real).format == "JPEG"
+
+
+def test_names_as_long_as_the_disk_takes(tmp_path):
+    target = tmp_path / ("\U0001f600" * 60 + ".png")  # 244 bytes
+    write_atomic(target, b"photo")
+    assert target.read_bytes() == b"photo"
+
+
+def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path, monkeypatch):
+    real = os.open
+
+    def refuse_folders(path, flags, *mode):
+        if flags & os.O_DIRECTORY:
+            raise OSError(22, "Invalid argument")
+        return real(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", refuse_folders)
+    write_atomic(tmp_path / "photo.jpg", b"photo")
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+def test_devices_and_folders_are_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path):
+        with pytest.raises(PhotoError, match="no regular file"):
+            write_atomic(path, b"photo")
+    assert pipe.is_fifo()
+
+
 def test_json_is_one_line_a_photo(photo, capsys):
     assert remove("-r", "person", photo, "--json", "-q") == 0
     line = json.loads(capsys.readouterr().out)
@@ -110,6 +232,56 @@ def test_some_photos_failing_is_exit_3_and_the_others_are_done(photo, tmp_path, 
 
 
 @pytest.mark.parametrize(
+    "error",
+    [
+        ModelError("the network's answer is not finite"),
+        MemoryError(),
+        RuntimeError("out of memory"),
+        cv2.error("bad"),
+        UsageError("odd"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_befalls_one_photo_befalls_it_alone(photo, tmp_path, monkeypatch, capsys, error):
+    small = tmp_path / "small.png"
+    Image.fromarray(scene(90, 120, discs=((60, 40, 12, RED),))).save(small)
+    find = ColourSegmenter.find
+
+    def failing(self, pixels, labels, *, confidence=None):
+        if len(pixels) == 90:
+            raise error
+        return find(self, pixels, labels)
+
+    monkeypatch.setattr(ColourSegmenter, "find", failing)
+    assert remove("-r", "person", small, photo, "--json") == 3
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert lines[0].keys() == {"photo", "error"}
+    assert lines[1]["output"].endswith("photo.removed.jpg")
+    assert err.startswith(f"objremove: {small}: {lines[0]['error']}\n")
+    assert "Traceback" not in err
+    assert remove("-r", "person", small, "-vv") == getattr(error, "exit_code", 1)
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_where_all_photos_fail_the_first_gives_the_code(photo, tmp_path):
+    Image.fromarray(scene(90, 120)).save(tmp_path / "small.png")
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    far = ["--inpainter", "telea", "--point", "200,1"]  # outside small.png
+    assert run([*far, "small.png", "broken.jpg"]) == 2
+    assert run([*far, "broken.jpg", "small.png"]) == 1
+
+
+def test_a_request_that_means_nothing_is_said_once_and_before_any_photo(photo, tmp_path, capsys):
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    for request in (["-r", "zebra"], ["-r", "person", "--inpainter", "big-lamma"], ["-r", "sports ball,persom"]):
+        assert remove(*request, "broken.jpg", photo) == 2
+        err = capsys.readouterr().err
+        assert len(err.splitlines()) == 1
+        assert "broken.jpg" not in err
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
         (["photo.jpg"], 2, "say what to remove"),
@@ -131,6 +303,13 @@ def test_some_photos_failing_is_exit_3_and_the_others_are_done(photo, tmp_path, 
         (["-r", "person", "photo.jpg", "--format", "xyz"], 2, "'xyz'"),
         (["-r", "person", "photo.jpg", "-o", "clean.docx"], 2, "docx"),
         (["-r", "person", "photo.jpg", "-"], 2, "'-' stands for one photo"),
+        (["-r", "person", "photo.jpg", "--seed", "99999999999"], 2, "--seed"),
+        (["-r", "person", "photo.jpg", "--suffix", "/x"], 2, "--suffix"),
+        (["-r", "person", "photo.jpg", "-o", "-", "--save-mask"], 2, "--save-mask"),
+        (["-r", "person", "photo.jpg", "-o", "-", "--compare"], 2, "--compare"),
+        (["-r", "person", "photo.jpg", "--in-place", "--format", "png"], 2, "--format"),
+        (["-r", "person", "-", "-o", "new/"], 2, "has no name"),
+        (["-r", "person", "photo.jpg", "-o", "/dev/null", "--overwrite"], 1, "/dev/null"),
     ],
 )
 def test_bad_input_is_one_line_and_a_code(photo, tmp_path, capsys, arguments, code, says):
@@ -154,6 +333,17 @@ def test_detect_numbers_what_remove_picks(photo, tmp_path, capsys):
     assert names == ["person#1", "car#1", "person#2", "person#3"]
 
 
+def test_detect_writes_what_the_name_says_and_never_the_photo(photo, tmp_path, capsys):
+    assert run(["detect", str(photo), "-o", "seen.jpg"]) == 0
+    assert Image.open("seen.jpg").format == "JPEG"
+    before = photo.read_bytes()
+    assert run(["detect", str(photo), "-o", str(photo), "--overwrite"]) == 2
+    assert photo.read_bytes() == before
+    assert run(["detect", str(photo), "-o", "seen.tif"]) == 2
+    assert "png or jpg" in capsys.readouterr().err
+    assert run(["detect", str(photo), "-o", "seen/"]) == 2
+
+
 def test_version(capsys):
     import objremove
 
@@ -175,6 +365,25 @@ def test_classes_models_and_doctor(capsys):
     assert "all well" in capsys.readouterr().out
 
 
+def test_models_go_on_after_a_failure(monkeypatch, capsys):
+    from objremove import models
+
+    def fetch(name, *, progress):
+        if name == "sam_vit_b":
+            raise ModelError("no network")
+        return "/somewhere"
+
+    monkeypatch.setattr(models, "fetch", fetch)
+    assert run(["models", "verify", "nosuch"]) == 2
+    assert run(["models", "verify", "nosuch", "slim-deeplab-voc21"]) == 3
+    assert run(["models", "pull", "sam_vit_b"]) == 1
+    capsys.readouterr()
+    assert run(["models", "pull", "--all"]) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert "objremove: no network" in lines
+    assert len(lines) > 5
+
+
 def command(*arguments, **options):
     return subprocess.run([sys.executable, "-m", "objremove", *arguments], capture_output=True, timeout=120, **options)
 
@@ -184,6 +393,15 @@ def test_a_pipe_carries_the_photo_and_nothing_else(photo):
     assert done.returncode == 0, done.stderr
     assert Image.open(io.BytesIO(done.stdout)).format == "JPEG"
     assert b"removed mask" in done.stderr
+
+
+def test_a_pipe_overwrites_nothing_either(photo):
+    """`objremove … - -o photo.jpg < photo.jpg` would lose the photo."""
+    data = _with_mask(photo)
+    done = command("--mask", "mask.png", "--inpainter", "telea", "-", "-o", "photo.jpg", input=data)
+    assert done.returncode == 2
+    assert b"--overwrite" in done.stderr
+    assert photo.read_bytes() == data
 
 
 def _with_mask(photo):
@@ -219,7 +437,7 @@ def test_interrupted_in_the_middle_leaves_nothing_behind(photo, tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert b"Traceback" not in err
+    assert err.splitlines() == [b"objremove: interrupted"]
     assert set(tmp_path.iterdir()) == before
 
 

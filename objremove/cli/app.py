@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 from objremove.cli import classes, detect, doctor, models, remove, train
-from objremove.cli.console import FAILED, OK, Speaker
+from objremove.cli.console import FAILED, INTERRUPTED, OK, Speaker
 from objremove.errors import ObjRemoveError
 
 VERBS = ("detect", "models", "classes", "doctor", "train")
@@ -45,7 +45,10 @@ def run(arguments: Sequence[str]) -> int:
     app = verbs if words[0] in VERBS else main_job
     speaker = Speaker()
     try:
-        return int(app(args=words, prog_name="objremove", standalone_mode=False) or OK)
+        code = int(app(args=words, prog_name="objremove", standalone_mode=False) or OK)
+        if code == INTERRUPTED:  # Typer answers Ctrl-C with this number, and with no word
+            speaker.error("interrupted")
+        return code
     except (ObjRemoveError, TyperException) as error:
         if "-vv" in words:
             traceback.print_exc()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,13 @@ Progress = Callable[[int, int], None]
 
 OK, FAILED, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes."""
+
+
+def exit_code(failures: Sequence[int], total: int) -> int:
+    """The exit code of `total` jobs, given those of the ones that failed; where all did, the first says why."""
+    if not failures:
+        return OK
+    return failures[0] if len(failures) == total else SOME_FAILED
 
 
 @contextmanager

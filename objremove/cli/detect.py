@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 from objremove.cli import options
 from objremove.cli.console import OK
 from objremove.cli.options import OUTPUT, beside
+from objremove.cli.output import check_replaceable, encode_picture
 from objremove.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,12 +26,12 @@ def command(
         typer.Option("--remove", "-r", metavar="CLASSES", help="Look for these classes only.", show_default=False),
     ] = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--output",
             "-o",
             metavar="FILE",
-            help="The picture with numbered outlines. Default: .detect.png beside the photo, drawn anew each time.",
+            help="The picture with numbered outlines, png or jpg. Default: .detect.png beside the photo, drawn anew each time.",
             rich_help_panel=OUTPUT,
             show_default=False,
         ),
@@ -49,9 +51,10 @@ def command(
 ) -> int:
     """List what is found, numbered by falling area within each class, and draw it."""
     speaker = options.speaker(quiet, verbose)
-    target = output or beside(photo, ".detect", ".png")
-    if picture and output is not None and target.exists() and not overwrite:
-        raise UsageError(f"{target} exists: name another output, or add --overwrite")
+    target = beside(photo, ".detect", ".png") if output is None else Path(output)
+    kind = _picture_format(target, photo, output) if picture else "PNG"
+    if picture:
+        check_replaceable(target, overwrite=overwrite or output is None)
 
     from objremove.drawing import draw_instances
     from objremove.photo import write_atomic
@@ -79,15 +82,25 @@ def command(
     else:
         _print_table(found)
     if picture and found:
-        import io
-
-        buffer = io.BytesIO()
-        draw_instances(opened.pixels, found).save(buffer, "PNG")
-        write_atomic(target, buffer.getvalue())
+        write_atomic(target, encode_picture(draw_instances(opened.pixels, found), kind))
         speaker.say(f"{photo}: {len(found)} found -> {target}")
     else:
         speaker.say(f"{photo}: {len(found)} found")
     return OK
+
+
+def _picture_format(target: Path, photo: Path, output: str | None) -> str:
+    """PNG or JPEG, as the name of the picture says; UsageError where it may not be written there."""
+    from objremove.photo import format_name
+
+    kind = format_name(target.suffix or None) or "PNG"
+    if kind not in ("PNG", "JPEG"):
+        raise UsageError(f"detect draws png or jpg, not {target.suffix}: name another --output")
+    if output is not None and output.endswith(("/", os.sep)):
+        raise UsageError(f"{output} is a folder: give --output a file in it")
+    if target.exists() and photo.exists() and target.samefile(photo):
+        raise UsageError(f"{target} is the photo itself: name another --output")
+    return kind
 
 
 def _print_table(found: list[tuple[str, Instance]]) -> None:

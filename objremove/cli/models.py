@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from objremove.cli import options
-from objremove.cli.console import FAILED, OK
+from objremove.cli.console import OK, exit_code
 from objremove.errors import ObjRemoveError, UsageError
 
 app = typer.Typer(help="List, fetch and check model weights.", no_args_is_help=True)
@@ -45,11 +45,16 @@ def pull(names: Names = None, all_models: Annotated[bool, typer.Option("--all", 
         raise UsageError("name the models to fetch, or --all; 'objremove models list' shows them")
     speaker = options.speaker(False, 0)
     wanted = [name for name in models.names() if models.get(name).urls] if all_models else list(names or ())
+    codes = []
     for name in wanted:
-        with speaker.progress(name, "bytes") as progress:
-            path = models.fetch(name, progress=progress)
-        speaker.say(f"{name}: {path}")
-    return OK
+        try:
+            with speaker.progress(name, "bytes") as progress:
+                path = models.fetch(name, progress=progress)
+            speaker.say(f"{name}: {path}")
+        except ObjRemoveError as error:
+            speaker.error(str(error))
+            codes.append(error.exit_code)
+    return exit_code(codes, len(wanted))
 
 
 @app.command()
@@ -58,15 +63,16 @@ def verify(names: Names = None) -> int:
     from objremove import models
 
     speaker = options.speaker(False, 0)
-    failed = False
-    for name in names or [name for name in models.names() if models.get(name).needs_file and models.locate(name)]:
+    wanted = names or [name for name in models.names() if models.get(name).needs_file and models.locate(name)]
+    codes = []
+    for name in wanted:
         try:
             path = models.checked_path(name)
             print(f"{name}: well, sha256 {models.sha256(path)}", flush=True)
         except ObjRemoveError as error:
-            failed = True
             speaker.error(str(error))
-    return FAILED if failed else OK
+            codes.append(error.exit_code)
+    return exit_code(codes, len(wanted))
 
 
 @app.command()

@@ -48,7 +48,12 @@ MaxMegapixels = Annotated[
     float, typer.Option(help="Larger photos are refused before they are decoded.", rich_help_panel=MODELS)
 ]
 Json = Annotated[
-    bool, typer.Option("--json", help="One line of JSON for each photo on standard output.", rich_help_panel=TALK)
+    bool,
+    typer.Option(
+        "--json",
+        help="One line of JSON for each photo on standard output; on standard error where the photo itself goes there.",
+        rich_help_panel=TALK,
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.", rich_help_panel=TALK)]
 Verbose = Annotated[

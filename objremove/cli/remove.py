@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import sys
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from objremove.cli import options
-from objremove.cli.console import FAILED, OK, SOME_FAILED, Speaker, stdout_kept_clean
-from objremove.cli.options import MASK, MODELS, OUTPUT, beside
-from objremove.errors import PhotoError, UsageError
+from objremove.cli.console import FAILED, exit_code, stdout_kept_clean
+from objremove.cli.options import MASK, MODELS, OUTPUT
+from objremove.cli.output import STANDARD, Output, Task
+from objremove.cli.report import Report
+from objremove.errors import ObjRemoveError, PhotoError, UsageError
 
 if TYPE_CHECKING:
+    from objremove.photo import Photo
     from objremove.remover import Remover
-    from objremove.result import Result
+    from objremove.types import AnyArray
 
 WHAT = "What to remove"
 
@@ -28,41 +28,6 @@ EPILOG = (
     "its --help. Exit codes: 0 all well, 1 failure, 2 usage, 3 some photos failed, 130 interrupted. "
     "A photo in which nothing of what was named is found is left alone, and said so."
 )
-
-
-@dataclass(frozen=True)
-class _Output:
-    """Where results go and in which form."""
-
-    to: Path | None
-    suffix: str
-    format: str | None
-    quality: int | None
-    in_place: bool
-    overwrite: bool
-    save_mask: bool
-    compare: bool
-    as_json: bool
-
-    def path(self, photo: Path, *, many: bool) -> Path:
-        """The file that the result of `photo` is written to; raises UsageError where that would lose something."""
-        extension = f".{self.format.lower()}" if self.format else photo.suffix
-        if self.in_place:
-            return photo
-        if self.to is None:
-            target = beside(photo, self.suffix, extension)
-        elif many or self.to.is_dir():
-            target = self.to / (photo.stem + extension)
-        else:
-            target = self.to
-        if target.exists():
-            if photo.exists() and target.samefile(photo):
-                raise UsageError(
-                    f"{target} is the photo itself: name another output, or use --in-place, which keeps a backup"
-                )
-            if not self.overwrite:
-                raise UsageError(f"{target} exists: name another output, or add --overwrite")
-        return target
 
 
 def command(
@@ -115,12 +80,13 @@ def command(
         ),
     ] = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--output",
             "-o",
             metavar="FILE|FOLDER|-",
-            help="Where to write; a folder for several photos; '-' is standard output. Default: beside the photo.",
+            help="Where to write; a folder (written with a / at its end if it is new) for several photos; "
+            "'-' is standard output. Default: beside the photo.",
             rich_help_panel=OUTPUT,
             show_default=False,
         ),
@@ -132,7 +98,7 @@ def command(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="jpg, png, webp, tiff, avif …; default: the photo's own.",
+            help="jpg, png, webp, tiff, avif …; default: what the output's name says, or else the photo's own.",
             rich_help_panel=OUTPUT,
             show_default=False,
         ),
@@ -203,7 +169,9 @@ def command(
     precision: options.Precision = "auto",
     threads: options.Threads = None,
     offline: options.Offline = False,
-    seed: Annotated[int, typer.Option(help="For inpainters that draw random numbers.", rich_help_panel=MODELS)] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="For inpainters that draw random numbers.", rich_help_panel=MODELS)
+    ] = 0,
     max_megapixels: options.MaxMegapixels = 250.0,
     json_lines: options.Json = False,
     quiet: options.Quiet = False,
@@ -211,27 +179,22 @@ def command(
     version: options.Version = False,
 ) -> int:
     """Remove objects from photos by naming them; every pixel that is not removed stays exactly as it was."""
-    speaker = options.speaker(quiet, verbose)
+    report = Report(options.speaker(quiet, verbose), json_lines)
     if not (remove or point or box or mask):
         raise UsageError(
             "say what to remove: --remove person,car (or --point, --box, --mask); 'objremove classes' lists the names"
         )
-    if in_place and output is not None:
-        raise UsageError("--in-place and --output contradict each other: take one")
-    where = _Output(output, suffix, format, quality, in_place, overwrite, save_mask, compare, json_lines)
-    request: dict[str, Any] = {"remove": remove or [], "keep": keep or [], "points": point or [], "boxes": box or []}
-    paths = _expand(photos)
-    _check_targets(where, paths)
+    where = Output(output, suffix, format, quality, in_place, overwrite, save_mask, compare)
+    tasks = where.plan(_expand(photos), mask or [])
 
-    from objremove.photo import Photo, format_name
+    from objremove.photo import Photo
     from objremove.remover import Remover
     from objremove.targets import parse_targets
 
-    for name in (format, None if output is None or len(paths) > 1 or output.is_dir() else output.suffix or None):
-        format_name(name)  # an unknown one is said before any work is done
-    parse_targets(**{**request, "remove": [word for word in request["remove"] if "all" not in word.lower()]})
-    masks = [Photo.open(path, max_megapixels=max_megapixels) for path in mask or []]
-    with speaker.progress("fetching", "bytes") as fetching:
+    request: dict[str, Any] = {"remove": remove or [], "keep": keep or [], "points": point or [], "boxes": box or []}
+    parse_targets(**request)  # what cannot be read is said before any work is done
+    masks = [_samples(Photo.open(path, max_megapixels=max_megapixels)) for path in mask or []]
+    with report.speaker.progress("fetching", "bytes") as fetching:
         remover = Remover(
             segmenter,
             inpainter,
@@ -248,147 +211,62 @@ def command(
             max_megapixels=max_megapixels,
             on_download=fetching,
         )
-        return _all(remover, paths, {**request, "masks": [_as_mask(one) for one in masks]}, where, speaker)
+        if any(task.photo == STANDARD or os.path.exists(task.photo) for task in tasks):
+            _load_models(remover, request)
+        return _remove_from_all(remover, tasks, {**request, "masks": masks}, where, report)
 
 
 def _expand(photos: Sequence[str]) -> list[Path]:
     """The photos named on the command line; bare numbers after `--remove 3 15` would land here and are explained."""
     for photo in photos:
-        if photo.isdigit() and not Path(photo).exists():
+        if photo.isdigit() and not os.path.exists(photo):
             raise UsageError(f"no photo is called {photo}: several class numbers go together, as in --remove 3,{photo}")
-        if Path(photo).is_dir():
-            raise PhotoError(f"{photo} is a folder: name the photos in it, as in {Path(photo) / '*.jpg'}")
+        if os.path.isdir(photo or "."):
+            raise PhotoError(f"{photo or '.'} is a folder: name the photos in it, as in {Path(photo) / '*.jpg'}")
     return [Path(photo) for photo in photos]
 
 
-def _check_targets(where: _Output, paths: Sequence[Path]) -> None:
-    """Find collisions and impossible targets before the first photo is touched."""
-    many = len(paths) > 1
-    stdin = Path("-") in paths
-    if many and (stdin or where.to == Path("-")):
-        raise UsageError("'-' stands for one photo: give no others with it")
-    if stdin and (where.in_place or where.save_mask or where.compare) and where.to in (None, Path("-")):
-        raise UsageError("--in-place, --save-mask and --compare need files: give the photo and the output as paths")
-    if stdin or where.to == Path("-"):
-        return
-    if many and where.to is not None and where.to.is_file():
-        raise UsageError(f"{where.to} is a file, but there are {len(paths)} photos: give a folder")
-    seen: dict[Path, Path] = {}
-    for path in paths:
-        target = where.path(path, many=many).absolute()
-        if target in seen:
-            raise UsageError(f"{seen[target]} and {path} would both be written to {target}: run them apart")
-        seen[target] = path
-
-
-def _as_mask(photo: Any) -> Any:
+def _samples(mask: Photo) -> AnyArray:
     """A mask file's samples as an array, alpha included, so that masks drawn as transparency are understood."""
     import numpy as np
 
-    return photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
+    return mask.pixels if mask.alpha is None else np.dstack([mask.pixels, mask.alpha])
 
 
-def _all(remover: Remover, paths: Sequence[Path], request: dict[str, Any], where: _Output, speaker: Speaker) -> int:
-    """Run the request over every photo; one that fails doesn't stop the others."""
-    failures = 0
-    for path in paths:
+def _load_models(remover: Remover, request: dict[str, Any]) -> None:
+    """Load what the request needs: whatever is wrong with the request itself is said once, and not of each photo."""
+    from objremove.targets import check_known, parse_targets, says_all
+
+    shelf = remover.shelf
+    known = shelf.segmenter().classes if says_all(request["remove"]) or says_all(request["keep"]) else ()
+    targets = parse_targets(**request, known=known)
+    if targets.remove:
+        segmenter = shelf.segmenter(targets.labels)
+        check_known(targets.labels, segmenter.classes, segmenter.name)
+    if targets.points or targets.boxes:
+        shelf.prompter()
+    shelf.inpainter()
+
+
+def _remove_from_all(
+    remover: Remover, tasks: Sequence[Task], request: dict[str, Any], where: Output, report: Report
+) -> int:
+    """Run the request over every photo; one that fails, in whatever way, doesn't stop the others."""
+    import cv2
+
+    codes = []
+    for task in tasks:
         try:
-            with speaker.progress(f"filling {path.name}", "windows") as filling, stdout_kept_clean():
-                result = remover(_source(path), **request, progress=filling)
-            _deliver(result, path, where, speaker, many=len(paths) > 1)
-        except (PhotoError, OSError) as error:
-            if len(paths) == 1:
-                raise
-            failures += 1
-            speaker.error(str(error))
-        except UsageError as error:
-            if len(paths) == 1 or "photo" not in str(error):
-                raise
-            failures += 1
-            speaker.error(f"{path}: {error}")
-    if not failures:
-        return OK
-    speaker.say(f"{len(paths) - failures} of {len(paths)} photos done, {failures} failed")
-    return FAILED if failures == len(paths) else SOME_FAILED
-
-
-def _source(path: Path) -> Path | bytes:
-    return sys.stdin.buffer.read() if path == Path("-") else path
-
-
-def _deliver(result: Result, path: Path, where: _Output, speaker: Speaker, *, many: bool) -> None:
-    """Write what was asked for and say what became of the photo."""
-    to_stdout = where.to == Path("-") or (path == Path("-") and where.to is None)
-    target: Path | None = None
-    warnings = list(result.warnings)
-    if to_stdout:
-        with stdout_kept_clean():
-            data, notes = result.encode(format=where.format, quality=where.quality)
-        warnings += notes
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    elif result.changed:
-        target = where.to if path == Path("-") and where.to else where.path(path, many=many)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if where.in_place:
-            _back_up(path)
-        with stdout_kept_clean():
-            warnings += result.save(target, format=where.format, quality=where.quality)
-        _write_extras(result, target, where)
-    if where.as_json:
-        stream = sys.stderr if to_stdout else sys.stdout
-        line = {"photo": str(path), "output": str(target) if target else None, **result.to_dict(), "warnings": warnings}
-        print(json.dumps(line), file=stream, flush=True)
-    for warning in warnings:
-        speaker.warn(str(path), warning)
-    speaker.say(_summary(result, path, target))
-    speaker.say("  " + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.timings.items()), level=1)
-
-
-def _back_up(photo: Path) -> None:
-    """Keep the original as PHOTO.orig; the first backup is the original and is never replaced."""
-    backup = photo.with_name(photo.name + ".orig")
-    if backup.exists():
-        return
-    try:
-        shutil.copy2(photo, backup.with_name(backup.name + ".part"))
-        backup.with_name(backup.name + ".part").replace(backup)
-    except OSError as error:
-        raise PhotoError(f"{backup} cannot be written ({error.strerror}), so {photo} was left alone") from error
-
-
-def _write_extras(result: Result, target: Path, where: _Output) -> None:
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    from objremove.photo import write_atomic
-
-    extras = []
-    if where.save_mask:
-        extras.append((".mask", Image.fromarray(result.mask.astype(np.uint8) * 255)))
-    if where.compare:
-        extras.append((".compare", result.compare()))
-    for suffix, picture in extras:
-        buffer = io.BytesIO()
-        picture.save(buffer, "PNG")
-        write_atomic(beside(target, suffix, ".png"), buffer.getvalue())
-
-
-def _summary(result: Result, path: Path, target: Path | None) -> str:
-    """One line: what went, how much of the photo, how long, where to."""
-    if not result.changed:
-        seen = f" ({len(result.found)} found, all kept)" if result.found else ""
-        return (
-            f"{path}: nothing to remove was found{seen}; no file was written"
-            if target is None
-            else f"{path}: unchanged"
-        )
-    counts: dict[str, int] = {}
-    for one in result.instances:
-        counts[one.label] = counts.get(one.label, 0) + 1
-    names = ", ".join(label if count == 1 else f"{label} x{count}" for label, count in counts.items())
-    share = 100 * result.mask.mean()
-    seconds = sum(result.timings.values())
-    return f"{path}: removed {names} ({share:.1f} % of the photo) in {seconds:.1f} s -> {target or 'standard output'}"
+            with report.speaker.progress(f"filling {task.photo.name}", "windows") as filling, stdout_kept_clean():
+                result = remover(task.source(), **request, progress=filling)
+            warnings = where.write(result, task)
+        except BrokenPipeError:
+            raise
+        except (ObjRemoveError, OSError, MemoryError, RuntimeError, cv2.error) as error:
+            report.failed(task, error)
+            codes.append(error.exit_code if isinstance(error, ObjRemoveError) else FAILED)
+        else:
+            report.done(task, result, warnings)
+    if codes and len(tasks) > 1:
+        report.speaker.say(f"{len(tasks) - len(codes)} of {len(tasks)} photos done, {len(codes)} failed")
+    return exit_code(codes, len(tasks))

@@ -14,24 +14,29 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole or not at all.
 
     The bytes go to a new file beside the target, to the disk, and then under the target's name; an existing target keeps its
-    permissions, and stays as it was until the last step.
+    permissions, and stays as it was until the last step. A link stays a link: what it leads to is written.
 
     Raises:
-        PhotoError: the folder is missing or not writable, the disk is full. Nothing is left behind.
+        PhotoError: the target is a folder or a device, its folder is missing or not writable, the disk is full. Nothing is
+            left behind.
     """
     path = Path(path)
-    draft = path.with_name(f".{path.name[:64]}.{secrets.token_hex(4)}.part")
     try:
-        _write_synced(draft, data)
-        if path.exists():
-            os.chmod(draft, path.stat().st_mode & 0o7777)
-        os.replace(draft, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise PhotoError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
+        if path.exists() and not path.is_file():
+            raise PhotoError(f"{path}: is no regular file and is not replaced; name another")
+        target = path.resolve()
+        draft = target.with_name(f".{secrets.token_hex(8)}.part")
+        try:
+            _write_synced(draft, data)
+            if target.exists():
+                os.chmod(draft, target.stat().st_mode & 0o7777)
+            os.replace(draft, target)
+        finally:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+        raise PhotoError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+    _sync_folder(target.parent)
 
 
 def _write_synced(path: Path, data: bytes) -> None:
@@ -46,8 +51,10 @@ def _write_synced(path: Path, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name itself durable, where the system lets a folder be opened."""
-    if hasattr(os, "O_DIRECTORY"):
+    """Make the new name itself durable, where the system can: the file is there already, and some network disks refuse this."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
