@@ -24,41 +24,48 @@ def main() -> None:
     """Run the measurements and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="3 megapixels only")
-    parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--work", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        job, weights, photo, side = options.work
-        print(json.dumps(measure(job, Path(weights), Path(photo), int(side))))
+        job, weights, photo, height, width = options.work
+        print(json.dumps(measure(job, Path(weights), Path(photo), (int(height), int(width)))))
         return
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "big-lama-random.safetensors"
         make_weights(weights)
-        jobs = [("windows", 3, 0.03), ("whole", 3, 0.03)]
+        jobs = [("windows", 3, 0.03, 1.0), ("whole", 3, 0.03, 1.0)]
         if not options.quick:
-            jobs = [("windows", 12, 0.03), ("whole", 12, 0.03), ("windows", 100, 0.0004), ("road", 100, 0.0004)]
-        print("| job | megapixels | hole | seconds | windows | peak MB |\n|---|---|---|---|---|---|")
+            jobs = [("windows", 12, 0.03, shape) for shape in (1.0, 3.0, 0.2)]
+            jobs += [("whole", 12, 0.03, 1.0), ("windows", 100, 0.0004, 1.0), ("road", 100, 0.0004, 1.0)]
+        print(
+            "| job | megapixels | hole | hole's height x width | seconds | windows | peak MB |\n|---|---|---|---|---|---|---|"
+        )
         answers = {}
-        for job, megapixels, share in jobs:
+        for job, megapixels, share, shape in jobs:
             photo = Path(folder) / f"{megapixels}.jpg"
             size = (round(1000 * math.sqrt(megapixels * 0.75)), round(1000 * math.sqrt(megapixels / 0.75)))
-            side = round(math.sqrt(share * size[0] * size[1]))
+            area = share * size[0] * size[1]
+            hole = (round(math.sqrt(area * shape)), round(math.sqrt(area / shape)))
             if not photo.exists():
                 make_photo(photo, size)
             done = subprocess.run(
-                [sys.executable, __file__, "--work", job, str(weights), str(photo), str(side)],
+                [sys.executable, __file__, "--work", job, str(weights), str(photo), *map(str, hole)],
                 capture_output=True,
                 text=True,
                 check=True,
             )
-            answer = answers[job, megapixels] = json.loads(done.stdout.splitlines()[-1])
+            answer = answers[job, megapixels, shape] = json.loads(done.stdout.splitlines()[-1])
             print(
-                f"| {job} | {megapixels} | {100 * share:g} % | {answer['seconds']:.2f} | {answer['windows']} "
+                f"| {job} | {megapixels} | {100 * share:g} % | {hole[0]} x {hole[1]} | {answer['seconds']:.2f} | {answer['windows']} "
                 f"| {answer['peak_mb']:.0f} |",
                 flush=True,
             )
         megapixels = jobs[0][1]
-        ratio = answers["whole", megapixels]["seconds"] / answers["windows", megapixels]["seconds"]
-        print(f"\nwhole-photo pass / windows at {megapixels} megapixels: {ratio:.1f} times the seconds")
+        whole = answers["whole", megapixels, 1.0]["seconds"]
+        ratios = [whole / answers[job]["seconds"] for job in answers if job[:2] == ("windows", megapixels)]
+        print(
+            f"\nwhole-photo pass / windows at {megapixels} megapixels: {', '.join(f'{ratio:.1f}' for ratio in ratios)}"
+        )
 
 
 def make_weights(path: Path) -> None:
@@ -82,7 +89,7 @@ def make_photo(path: Path, size: tuple[int, int]) -> None:
     Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC).save(path, quality=92)
 
 
-def measure(job: str, weights: Path, photo: Path, side: int) -> dict[str, float]:
+def measure(job: str, weights: Path, photo: Path, hole_size: tuple[int, int]) -> dict[str, float]:
     """Seconds, windows and peak memory of one job in this process.
 
     `windows` fills through `Remover.fill`, `whole` runs the same network once over the whole photo, `road` reads the file, finds
@@ -99,7 +106,7 @@ def measure(job: str, weights: Path, photo: Path, side: int) -> dict[str, float]
     opened = remover.open(photo)
     height, width = opened.size
     hole = np.zeros((height, width), bool)
-    hole[height // 3 : height // 3 + side, width // 3 : width // 3 + side] = True
+    hole[height // 4 : height // 4 + hole_size[0], width // 4 : width // 4 + hole_size[1]] = True
     windows = 1
     started = time.perf_counter()
     if job == "whole":

@@ -16,12 +16,12 @@ import numpy as np
 
 from objremove.errors import ModelError, UsageError
 from objremove.inpainting.fill import Progress, fill_hole
-from objremove.instances import Instance
+from objremove.instances import Instance, by_falling_area
 from objremove.masks import OWN_MASK, Dilation, Hole, build_hole, read_mask
 from objremove.photo import Photo
 from objremove.result import Clock, Result
 from objremove.shelf import EMBEDDED_PROMPTER, Shelf
-from objremove.targets import Targets, by_falling_area, check_known, choose, parse_targets, says_all
+from objremove.targets import Targets, check_known, choose, parse_targets, says_all
 from objremove.types import AnyArray, Mask, Pixels
 
 PhotoLike = Any

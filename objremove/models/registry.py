@@ -103,7 +103,7 @@ _MODELS: Final[tuple[Model, ...]] = (
         source="this project, weights/README.md; after Chen et al., DeepLabV3, 2017",
         filename="slim-deeplab-voc21.safetensors",
         size=9_509_300,
-        checksum="sha256:ff6f841e3f2226d5f5cc106d8324b0a4249388a293f845c2b9acd828579b3ddf",
+        checksum="sha256:3d45e28fa6638e890e72d1835af287490904adc06abaf855b5b6bedd1b921d1c",
         classes="voc",
         embedded=True,
     ),
