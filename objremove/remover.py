@@ -49,6 +49,7 @@ class Remover:
 
     Raises:
         UsageError: an argument that means nothing; a device that isn't there is found out at first need.
+        ModelError: masks shall be refined, and there is no SAM.
     """
 
     def __init__(
@@ -90,6 +91,8 @@ class Remover:
         )
         self.confidence, self.dilate, self.feather = confidence, Dilation.parse(dilate), feather
         self.refine_masks, self.max_megapixels = refine_masks, max_megapixels
+        if refine_masks and self.shelf.prompter_name == EMBEDDED_PROMPTER:
+            raise ModelError("--refine-masks needs SAM weights, and none are here: objremove models pull sam_vit_b")
 
     # ------------------------------------------------------------------ the road
 
@@ -202,8 +205,6 @@ class Remover:
         if not going or self.refine_masks is False:
             return going
         sam = self.shelf.prompter_name != EMBEDDED_PROMPTER
-        if not sam and self.refine_masks:
-            raise ModelError("--refine-masks needs SAM weights, and none are here: objremove models pull sam_vit_b")
         if not sam:
             return going
         prompter = self.shelf.prompter()
