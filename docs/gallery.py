@@ -28,17 +28,41 @@ class Example:
 
 
 EXAMPLES = (
-    Example("dogs.jpg", "--remove dog", ""),
-    Example("wine.jpg", "--box 400,150,460,410", ""),
-    Example("fig.jpg", "--box 510,300,910,600", ""),
-    Example("dandelions.jpg", "--box 160,50,600,720", ""),
-    Example("rocket.jpg", "--box 295,115,350,410", ""),
-    Example("coffee.jpg", "--box 320,215,410,330", ""),
-    Example("coins.png", "--box 15,15,70,65 --box 130,10,180,70", ""),
-    Example("galaxies.jpg", "--box 690,430,760,510", ""),
-    Example("sunset.jpg", "--box 770,520,1180,853", ""),
-    Example("mountains.jpg", "--box 580,590,680,680", ""),
-    Example("cat.jpg", "--remove cat", ""),
+    Example(
+        "dogs.jpg",
+        "--remove dog",
+        "Both dogs go as one object, since they touch; a tuft of hair is left where the outline was short, the boards continue.",
+    ),
+    Example(
+        "wine.jpg",
+        "--box 400,150,460,410",
+        "The glass and the wall behind stay; the dark foot of the bottle was taken for table and is left.",
+    ),
+    Example(
+        "fig.jpg",
+        "--box 510,300,910,600",
+        "GrabCut missed two ends of the fig, and the bowl is filled evenly between them.",
+    ),
+    Example(
+        "dandelions.jpg",
+        "--box 160,50,600,720",
+        "The seed head goes and the stem stays: it is green as the grass. The light behind it is plausible, not true.",
+    ),
+    Example(
+        "rocket.jpg",
+        "--box 295,115,350,410",
+        "The tip is grey as the sky and stays; say --box a little wider or use SAM.",
+    ),
+    Example("coffee.jpg", "--box 320,215,410,330", "The spoon goes, its shadow stays."),
+    Example(
+        "coins.png",
+        "--box 15,15,70,65 --box 130,10,180,70",
+        "A failure: the filling copies what is around, and puts other coins where two coins were.",
+    ),
+    Example("galaxies.jpg", "--box 690,430,760,510", "A box of sky, filled with sky."),
+    Example("sunset.jpg", "--box 800,520,1180,853", "The stone table on the right goes without a trace."),
+    Example("mountains.jpg", "--box 960,840,1060,930", "One rock less on the meadow."),
+    Example("cat.jpg", "--remove cat", "A failure: the cat fills the photo, and nothing is left to fill it from."),
 )
 
 

@@ -202,10 +202,8 @@ class Remover:
             )
 
     def _refined(self, pixels: Pixels, going: list[Instance], call: _Call) -> list[Instance]:
-        if not going or self.refine_masks is False:
-            return going
-        sam = self.shelf.prompter_name != EMBEDDED_PROMPTER
-        if not sam:
+        """The instances with sharper outlines, where SAM is here and nobody forbids it."""
+        if not going or self.refine_masks is False or self.shelf.prompter_name == EMBEDDED_PROMPTER:
             return going
         prompter = self.shelf.prompter()
         call.models.append(self.shelf.identity(prompter))
