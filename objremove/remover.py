@@ -138,6 +138,23 @@ class Remover:
         hole = build_hole(going, opened.size, spare=kept, dilate=self.dilate, feather=self.feather)
         return self._filled(opened, hole, going, kept, call)
 
+    def prepare(
+        self,
+        remove: str | int | Iterable[str | int] = (),
+        *,
+        keep: str | Iterable[str] = (),
+        points: Iterable[Any] = (),
+        boxes: Iterable[Any] = (),
+    ) -> None:
+        """Load the models that such a request needs, and raise what is wrong with the request itself, before any photo is opened."""
+        targets = parse_targets(remove, keep=keep, points=points, boxes=boxes, known=self._known(remove, keep))
+        if targets.remove:
+            segmenter = self.shelf.segmenter(targets.labels)
+            check_known(targets.labels, segmenter.classes, segmenter.name)
+        if targets.points or targets.boxes:
+            self.shelf.prompter()
+        self.shelf.inpainter()
+
     def find(self, photo: PhotoLike, remove: str | int | Iterable[str | int] = "all") -> list[Instance]:
         """The objects of the classes named, by falling area; every class that the segmenter knows by default."""
         opened, call, remove = self.open(photo), _Call(), _listed(remove)

@@ -212,7 +212,7 @@ def command(
             on_download=fetching,
         )
         if any(task.photo == STANDARD or os.path.exists(task.photo) for task in tasks):
-            _load_models(remover, request)
+            remover.prepare(**request)  # whatever is wrong with the request is said once, and not of each photo
         return _remove_from_all(remover, tasks, {**request, "masks": masks}, where, report)
 
 
@@ -231,21 +231,6 @@ def _samples(mask: Photo) -> AnyArray:
     import numpy as np
 
     return mask.pixels if mask.alpha is None else np.dstack([mask.pixels, mask.alpha])
-
-
-def _load_models(remover: Remover, request: dict[str, Any]) -> None:
-    """Load what the request needs: whatever is wrong with the request itself is said once, and not of each photo."""
-    from objremove.targets import check_known, parse_targets, says_all
-
-    shelf = remover.shelf
-    known = shelf.segmenter().classes if says_all(request["remove"]) or says_all(request["keep"]) else ()
-    targets = parse_targets(**request, known=known)
-    if targets.remove:
-        segmenter = shelf.segmenter(targets.labels)
-        check_known(targets.labels, segmenter.classes, segmenter.name)
-    if targets.points or targets.boxes:
-        shelf.prompter()
-    shelf.inpainter()
 
 
 def _remove_from_all(
