@@ -8,6 +8,7 @@ WACV 2022, section 2.2). Where its file is not there, SqueezeNet's features (tex
 from __future__ import annotations
 
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from objremove.segmentation.slim_deeplab import SlimDeepLab
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """A frozen network: (B, 3, H, W) RGB in 0..1 to feature maps of several depths.
 
     Attributes:
@@ -33,9 +34,9 @@ class Backbone(nn.Module):
 
     normalised = True
 
+    @abstractmethod
     def features(self, image: Tensor) -> list[Tensor]:
         """Feature maps (B, C_i, H_i, W_i), shallow to deep."""
-        raise NotImplementedError
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """See `features`."""

@@ -3,7 +3,8 @@
 * Every BatchNorm becomes a factor of the weights before it and a bias; where it follows a sum of paths, of all of them.
 * Paths that end in the same sum become one convolution over stacked channels, paths that share an input one over stacked outputs.
 * Feature maps are channels-last; the 1x1 convolution on the spectrum then takes real and imaginary parts as they lie in memory.
-* Everything runs in the chosen precision but the FFT pair, the sum of the residuals and the output activation, which are fp32.
+* Everything runs in the chosen precision but the FFT pair, the sum of the residuals and the two stages at full resolution, which are
+  fp32: in bf16 those two made a third of the error, and alone brought its maximum over 4/255.
 * The two stages at full resolution run in bands of rows, so no full-resolution feature map ever exists.
 
 Facts about the network: Suvorov et al., WACV 2022, section 2; numbers: benchmarks/bench_lama.py.
@@ -56,7 +57,6 @@ class FoldedGenerator(nn.Module):
     def __init__(self, generator: Generator, target: Target) -> None:
         super().__init__()
         self.config = generator.config
-        self._target = target
         layers = _Layers(generator.model)
         levels, blocks = range(self.config.n_downsampling), range(self.config.n_blocks)
         if isinstance(generator, FFCResNetGenerator):
@@ -68,10 +68,12 @@ class FoldedGenerator(nn.Module):
             stem, *downs = [_fold_pair(layers.take(nn.Conv2d), layers.take(nn.BatchNorm2d)) for _ in (0, *levels)]
             self._trunk = _RegularTrunk([layers.take(ResnetBlock) for _ in blocks], target)
         ups = [_fold_pair(layers.take(nn.ConvTranspose2d), layers.take(nn.BatchNorm2d)) for _ in levels]
-        self._entry = _Entry(stem, downs[0], pad_mode, target)
+        at_full_size = Target(target.device, torch.float32)
+        self._at_full_size = at_full_size
+        self._entry = _Entry(stem, downs[0], pad_mode, at_full_size, target.dtype)
         self._downs = [_Down(down, pad_mode, target) for down in downs[1:]]
         self._ups = [make_upsampling(*up, target) for up in ups[:-1]]
-        self._exit = _Exit(ups[-1], layers.take(nn.Conv2d), self.config.out_act, target)
+        self._exit = _Exit(ups[-1], layers.take(nn.Conv2d), self.config.out_act, at_full_size)
 
     @torch.inference_mode()
     def forward(self, x: Tensor) -> Tensor:
@@ -79,7 +81,7 @@ class FoldedGenerator(nn.Module):
         modulo = self.config.modulo
         if x.shape[2] % modulo or x.shape[3] % modulo or min(x.shape[2:]) < 16:
             raise ValueError(f"height and width must be multiples of {modulo} from 16 on, not {tuple(x.shape[2:])}")
-        x = self._entry(self._target.place(x))
+        x = self._entry(self._at_full_size.place(x))
         for down in self._downs:
             x = down(x)
         x = self._trunk(x)
@@ -91,17 +93,19 @@ class FoldedGenerator(nn.Module):
 class _Entry:
     """Stem (7x7) and first downsampling, band by band: only the half-resolution result is ever held whole."""
 
-    def __init__(self, stem: _Affine, down: _Affine, pad_mode: str, target: Target) -> None:
+    def __init__(self, stem: _Affine, down: _Affine, pad_mode: str, target: Target, dtype: torch.dtype) -> None:
+        """`dtype` is that of the result, which the trunk goes on with."""
         self._stem = make_conv(*stem, target)
         self._down = make_conv(*down, target, stride=2)
         self._pad_mode = pad_mode
         self._channels = len(down[0])
+        self._dtype = dtype
 
     def __call__(self, x: Tensor) -> Tensor:
         batch, _, height, width = x.shape
         padded = F.pad(x, (3, 3, 3, 3), mode="reflect")
         shape = (batch, self._channels, height // 2, width // 2)
-        out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        out = torch.empty(shape, dtype=self._dtype, device=x.device, memory_format=torch.channels_last)
         rows = _band_rows(width) // 2
         for first in range(0, height // 2, rows):
             last = min(first + rows, height // 2)
@@ -144,7 +148,7 @@ class _Exit:
             top, bottom = max(first - 3, 0), min(last + 3, height)
             # Rows 2i and 2i+1 need input rows i and i+1, so one input row more than it seems.
             start = top // 2
-            features = self._up(x[:, :, start : bottom // 2 + 1])[:, :, top - 2 * start : bottom - 2 * start]
+            features = self._up(x[:, :, start : bottom // 2 + 1].float())[:, :, top - 2 * start : bottom - 2 * start]
             features = F.pad(features, (3, 3, top - (first - 3), last + 3 - bottom), mode="reflect")
             out[:, :, first:last] = self._head(features)
         if self._activation == "none":
