@@ -22,11 +22,13 @@ from safetensors import safe_open
 from objremove import inpainting, segmentation
 from objremove.cli.train import app
 from objremove.errors import ModelError, UsageError
+from objremove.segmentation.slim_deeplab import SlimDeepLab
 from objremove.training.checkpoint import NAME
 from objremove.training.config import InpainterConfig, SegmenterConfig, load_config
 from objremove.training.inpainter import InpainterRecipe
 from objremove.training.library import PhotoLibrary, read_records
 from objremove.training.loop import Outcome, make_fabric, train
+from objremove.training.perceptual import Backbone, SegmenterFeatures
 from objremove.training.segmenter import SegmenterRecipe
 
 CPU = torch.device("cpu")
@@ -83,12 +85,14 @@ def inpainter(photos: Path, out: Path, steps: int, settings: list[str] | None = 
     return recorder
 
 
-def segmenter(photos: Path, out: Path, steps: int, weights: Path | None = None) -> tuple[Recorder, Outcome]:
+def segmenter(
+    photos: Path, out: Path, steps: int, weights: Path | None = None, teacher: Backbone | None = None
+) -> tuple[Recorder, Outcome]:
     config = load_config(SegmenterConfig, "slim-deeplab", [*TINY_SEGMENTER, f"loop.steps={steps}"])
     fabric = make_fabric("cpu", config.loop.precision)
     fabric.seed_everything(0, verbose=False)
     library = PhotoLibrary(read_records([photos]), memory_gb=1)
-    recipe = SegmenterRecipe(fabric, config, library, library, weights=weights)
+    recipe = SegmenterRecipe(fabric, config, library, library, weights=weights, teacher=teacher)
     recorder = Recorder()
     return recorder, train(fabric, recipe, config, out=out, reporter=recorder, metadata={})
 
@@ -131,6 +135,14 @@ def test_inpainter_learns_and_its_weights_fill_holes_in_the_package(photos: Path
     preview = cv2.imread(str(out / "previews" / "0000024.png"))
     assert preview is not None
     assert "train/l1" in (out / "scalars.jsonl").read_text()
+
+
+def test_without_its_losses_no_discriminator_is_trained(photos: Path, tmp_path: Path) -> None:
+    off = ["losses.adversarial=0", "losses.feature_matching=0", "losses.l1_hole=5"]
+    losses = inpainter(photos, tmp_path / "run", 12, off).losses
+    assert losses[-1].keys() == {"generator", "l1"}
+    assert losses[-1]["l1"] < 0.8 * losses[0]["l1"]
+    assert not checkpoint(tmp_path / "run")["discriminator_optimizer"]["state"], "its optimiser never made a step"
 
 
 def test_exported_weights_are_the_average_and_not_the_last_step(photos: Path, tmp_path: Path) -> None:
@@ -193,6 +205,18 @@ def test_segmenter_learns_finds_and_goes_on_from_its_weights(photos: Path, tmp_p
     assert outcome.scores["mean_iou"] > 0.5
     again, _ = segmenter(photos, tmp_path / "again", 1, weights=tmp_path / "run" / "segmenter.safetensors")
     assert again.losses[0]["cross_entropy"] < 0.5 * loss[0]
+
+
+def test_a_teacher_is_foretold_and_left_behind(photos: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    teacher = SegmenterFeatures(SlimDeepLab(width=16))
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    recorder, _ = segmenter(photos, tmp_path / "run", 30, teacher=teacher)
+    hints = [loss["hint"] for loss in recorder.losses]
+    assert np.mean(hints[-5:]) < 0.8 * np.mean(hints[:5])
+    assert same(before, dict(teacher.state_dict())), "the teacher is frozen"
+    with safe_open(tmp_path / "run" / "segmenter.safetensors", "pt") as exported:
+        assert set(exported.keys()) == SlimDeepLab(width=16).state_dict().keys()
 
 
 def test_command_line_trains_a_segmenter_that_the_package_loads(photos: Path, tmp_path: Path) -> None:

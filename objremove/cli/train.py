@@ -121,6 +121,15 @@ def segmenter(
     init: Annotated[
         Path | None, typer.Option("--init", metavar="FILE", help="Start from these weights.", show_default=False)
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            "--teacher",
+            metavar="FILE",
+            help="A backbone whose features are learnt beside the labels: SqueezeNet 1.1 or the ADE20K encoder.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
     settings: Settings = None,
@@ -129,13 +138,16 @@ def segmenter(
     _prepare(threads)
     from objremove.training.config import SegmenterConfig, load_config
     from objremove.training.loop import make_fabric
+    from objremove.training.perceptual import load_backbone
     from objremove.training.segmenter import SegmenterRecipe
 
     run = load_config(SegmenterConfig, config, settings or ())
     fabric = make_fabric(device, run.loop.precision)
     photos, judges = _libraries(data, val, run.data)
     fabric.seed_everything(run.loop.seed, verbose=False)
-    recipe = SegmenterRecipe(fabric, run, photos, judges, weights=init)
+    recipe = SegmenterRecipe(
+        fabric, run, photos, judges, weights=init, teacher=load_backbone(teacher) if teacher else None
+    )
     return _run(fabric, recipe, run, photos, out=out, minutes=minutes, resume=resume)
 
 

@@ -7,17 +7,24 @@ outrun the depthwise ones of mobile networks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
 class SlimDeepLab(nn.Module):
-    """(B, 3, H, W) ImageNet-normalised RGB to `{"out": (B, classes, H, W)}` logits."""
+    """(B, 3, H, W) ImageNet-normalised RGB to `{"out": (B, classes, H, W)}` logits.
+
+    Attributes:
+        high_channels: of the features of stride 16.
+    """
 
     def __init__(self, width: int = 48, classes: int = 21) -> None:
         super().__init__()
         half, double, quadruple, last, head = width // 2, 2 * width, 4 * width, 6 * width, 128
+        self.high_channels = last
         self.stem = nn.Sequential(_conv_norm_relu(3, half, stride=2), _conv_norm_relu(half, width, stride=2))
         self.stage1 = nn.Sequential(ResidualBlock(width, width), ResidualBlock(width, width))
         self.stage2 = nn.Sequential(ResidualBlock(width, double, stride=2), ResidualBlock(double, double))
@@ -34,12 +41,19 @@ class SlimDeepLab(nn.Module):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Logits at the input's own size, brought there bilinearly from stride 8."""
+        return {"out": self.decode(*self.encode(image), image.shape[-2:])}
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of stride 8, (B, 2 width, H/8, W/8), and of stride 16, (B, 6 width, H/16, W/16)."""
         low = self.stage2(self.stage1(self.stem(image)))
-        high = self.stage4(self.stage3(low))
+        return low, self.stage4(self.stage3(low))
+
+    def decode(self, low: Tensor, high: Tensor, size: Sequence[int]) -> Tensor:
+        """Logits (B, classes, *size) from the features of `encode`."""
         context = self.context(high.mean((2, 3), keepdim=True)).expand(-1, -1, *high.shape[-2:])
         coarse = self.classifier(self.fuse(torch.cat([self.project(high), context], 1)))
         logits = F.interpolate(coarse, low.shape[-2:], mode="bilinear") + self.skip_classifier(low)
-        return {"out": F.interpolate(logits, image.shape[-2:], mode="bilinear")}
+        return F.interpolate(logits, tuple(size), mode="bilinear")
 
 
 class ResidualBlock(nn.Module):

@@ -136,7 +136,8 @@ class LossConfig:
     Attributes:
         l1_known: of the absolute difference outside the hole; `l1_hole`: inside.
         adversarial: of the generator's non-saturating loss.
-        feature_matching: of the mean squared difference of the discriminator's features.
+        feature_matching: of the mean squared difference of the discriminator's features. Where both are 0 there is no
+            discriminator, and a step costs about half.
         perceptual: of the high-receptive-field perceptual loss.
         r1: of the gradient penalty; `r1_interval`: steps between two of them, weighted up by as much (Karras et al., 2020).
     """
@@ -148,6 +149,11 @@ class LossConfig:
     perceptual: float = 30.0
     r1: float = 0.001
     r1_interval: int = 1
+
+    @property
+    def judged(self) -> bool:
+        """Whether a discriminator takes part."""
+        return self.adversarial > 0 or self.feature_matching > 0
 
 
 @dataclass(frozen=True)
@@ -192,7 +198,7 @@ class SegmenterAugmentConfig:
 
 @dataclass(frozen=True)
 class SegmenterConfig:
-    """A run of `objremove train segmenter`."""
+    """A run of `objremove train segmenter`; `hint` is the weight of the loss by which a teacher's features are foretold."""
 
     loop: LoopConfig
     data: DataConfig = DataConfig()
@@ -202,6 +208,7 @@ class SegmenterConfig:
     weight_decay: float = 0.02
     gradient_clip: float = 5.0
     norm_momentum: float = 0.05
+    hint: float = 1.0
 
 
 def shipped() -> list[str]:

@@ -123,7 +123,7 @@ class InpainterRecipe:
         real, mask = _as_image(photos), targets[:, None].float()
         predicted, scalars = self._generator_step(real, mask)
         self._ema.update(self._plain_generator, step)
-        return scalars | self._discriminator_step(real, predicted, mask, step)
+        return scalars | self._discriminator_step(real, predicted, mask, step) if config.losses.judged else scalars
 
     def state(self) -> dict[str, Any]:
         """See `Recipe`."""
@@ -172,18 +172,11 @@ class InpainterRecipe:
 
     def _generator_step(self, real: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         weights, fabric = self._config.losses, self._fabric
-        # Called without its wrapper, and frozen, so that neither gradients nor their exchange between processes are prepared.
-        judge = self._plain_discriminator.requires_grad_(False)
         with fabric.autocast():
             predicted = self._generator(torch.cat((real * (1 - mask), mask), dim=1)).float()
-            fake_logits, fake_features = judge(predicted)
-            with torch.no_grad():
-                _, real_features = judge(real)
-            terms = {
-                "l1": losses.masked_l1(predicted, real, mask, known=weights.l1_known, hole=weights.l1_hole),
-                "adversarial": weights.adversarial * losses.generator_adversarial(fake_logits),
-                "feature_matching": weights.feature_matching * losses.feature_matching(fake_features, real_features),
-            }
+            terms = {"l1": losses.masked_l1(predicted, real, mask, known=weights.l1_known, hole=weights.l1_hole)}
+            if weights.judged:
+                terms |= self._judgement(predicted, real)
             if weights.perceptual:
                 terms["perceptual"] = weights.perceptual * self._perceptual(predicted, real)
         total = torch.stack(list(terms.values())).sum()
@@ -191,6 +184,19 @@ class InpainterRecipe:
         return predicted.detach(), {
             "generator": total.detach(),
             **{name: term.detach() for name, term in terms.items()},
+        }
+
+    def _judgement(self, predicted: Tensor, real: Tensor) -> dict[str, Tensor]:
+        """What the discriminator makes of a prediction."""
+        weights = self._config.losses
+        # Called without its wrapper, and frozen, so that neither gradients nor their exchange between processes are prepared.
+        judge = self._plain_discriminator.requires_grad_(False)
+        logits, features = judge(predicted)
+        with torch.no_grad():
+            _, real_features = judge(real)
+        return {
+            "adversarial": weights.adversarial * losses.generator_adversarial(logits),
+            "feature_matching": weights.feature_matching * losses.feature_matching(features, real_features),
         }
 
     def _discriminator_step(self, real: Tensor, predicted: Tensor, mask: Tensor, step: int) -> dict[str, Tensor]:

@@ -1,4 +1,7 @@
-"""The class segmenter's recipe: SlimDeepLab on the 21 VOC classes, cross-entropy, class-balanced sampling, pasted rare objects."""
+"""The class segmenter's recipe: SlimDeepLab on the 21 VOC classes.
+
+Cross-entropy, class-balanced sampling, pasted rare objects and, where a teacher is at hand, its features as hints.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ from objremove.segmentation.slim_deeplab import SlimDeepLab
 from objremove.training.config import SegmenterConfig
 from objremove.training.ema import Ema
 from objremove.training.export import load_weights, write_weights
+from objremove.training.hints import HintedSegmenter, Teacher, hint_loss
 from objremove.training.library import IGNORE, Bytes, PhotoLibrary, ShapeBank, sampling_weights
+from objremove.training.perceptual import Backbone
 from objremove.training.pictures import sheet
 from objremove.training.recipe import Scalars
 from objremove.training.segmenter_augment import paste_object, random_crop, recolour
@@ -42,6 +47,7 @@ class SegmenterRecipe:
         library: photos with labels to train on.
         validation: photos to judge by (those labelled by hand count); None: no scores and no previews.
         weights: start from these weights (safetensors); None: from scratch.
+        teacher: a frozen backbone whose deepest features the network also learns to foretell; None: it learns from labels only.
 
     Raises:
         ModelError: the weights to start from do not fit.
@@ -57,6 +63,7 @@ class SegmenterRecipe:
         validation: PhotoLibrary | None,
         *,
         weights: Path | None = None,
+        teacher: Backbone | None = None,
     ) -> None:
         self._fabric, self._config, self._library, self._validation = fabric, config, library, validation
         self._cumulative = np.cumsum(
@@ -78,9 +85,14 @@ class SegmenterRecipe:
         layout: Any = {"memory_format": torch.channels_last}
         self._plain: SlimDeepLab = network.to(fabric.device, **layout).train()
         self._ema = Ema(self._plain, config.loop.ema_decay)
-        compiled: nn.Module = torch.compile(self._plain) if config.loop.compile else self._plain  # type: ignore[assignment]
+        self._teacher = Teacher(teacher).to(fabric.device, **layout) if teacher is not None else None
+        trained: nn.Module = self._plain
+        if self._teacher is not None:
+            trained = HintedSegmenter(self._plain, self._teacher.channels).to(fabric.device, **layout)
+        self._trained = trained
+        compiled: nn.Module = torch.compile(trained) if config.loop.compile else trained  # type: ignore[assignment]
         self._network, self._optimizer = fabric.setup(
-            compiled, torch.optim.AdamW(self._plain.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+            compiled, torch.optim.AdamW(trained.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         )
         self._mean, self._std = (
             torch.tensor(values, device=fabric.device).view(1, 3, 1, 1) * 255 for values in (_MEAN, _STD)
@@ -99,8 +111,12 @@ class SegmenterRecipe:
         """One step of AdamW."""
         for group in self._optimizer.param_groups:
             group["lr"] = self._config.lr * learning_rate
-        logits = self._network(self._normalised(photos))["out"]
-        loss = F.cross_entropy(logits.float(), targets.long(), ignore_index=IGNORE)
+        answers = self._network(self._normalised(photos))
+        loss = F.cross_entropy(answers["out"].float(), targets.long(), ignore_index=IGNORE)
+        scalars = {"cross_entropy": loss.detach()}
+        if self._teacher is not None:
+            hint = hint_loss(answers["hint"], self._features(photos, answers["hint"]))
+            loss, scalars["hint"] = loss + self._config.hint * hint, hint.detach()
         self._optimizer.zero_grad(set_to_none=True)
         self._fabric.backward(loss)
         self._fabric.clip_gradients(
@@ -108,11 +124,11 @@ class SegmenterRecipe:
         )
         self._optimizer.step()
         self._ema.update(self._plain, step)
-        return {"cross_entropy": loss.detach()}
+        return scalars
 
     def state(self) -> dict[str, Any]:
         """See `Recipe`."""
-        return {"network": self._plain, "ema": self._ema.network, "optimizer": self._optimizer}
+        return {"network": self._trained, "ema": self._ema.network, "optimizer": self._optimizer}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -158,6 +174,13 @@ class SegmenterRecipe:
         with self._fabric.autocast():
             logits = self._ema.network(image)["out"]
         return np.asarray(logits[0].argmax(0).byte().cpu().numpy())
+
+    def _features(self, photos: Tensor, guess: Tensor) -> Tensor:
+        """What the teacher sees in (B, H, W, 3) uint8 photos, of the guess's shape."""
+        assert self._teacher is not None
+        with self._fabric.autocast():
+            features: Tensor = self._teacher(photos.permute(0, 3, 1, 2).float() / 255, tuple(guess.shape[-2:]))
+        return features
 
     def _normalised(self, photos: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 to the network's (B, 3, H, W); channels-last as it lies."""
