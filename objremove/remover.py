@@ -8,21 +8,26 @@ This is the only place that knows the whole road. It loads its models once, on f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from objremove.errors import ModelError, UsageError
-from objremove.inpainting.fill import Progress, fill_hole
+from objremove.inpainting import Inpainter
+from objremove.inpainting.fill import Filling, Progress, fill_windows
 from objremove.instances import Instance, by_falling_area
 from objremove.masks import OWN_MASK, Dilation, Hole, build_hole, read_mask
 from objremove.photo import Photo
+from objremove.request import Request
 from objremove.result import Clock, Result
 from objremove.shelf import EMBEDDED_PROMPTER, Shelf
 from objremove.targets import Targets, check_known, choose, parse_targets, says_all
 from objremove.types import AnyArray, Mask, Pixels
+
+if TYPE_CHECKING:
+    from objremove.pipeline import Outcome
 
 PhotoLike = Any
 """A path, bytes, PIL image, (H, W[, C]) array in RGB order, CHW tensor, or an opened `Photo`."""
@@ -90,7 +95,7 @@ class Remover:
             on_download=on_download,
         )
         self.confidence, self.dilate, self.feather = confidence, Dilation.parse(dilate), feather
-        self.refine_masks, self.max_megapixels = refine_masks, max_megapixels
+        self.refine_masks, self.max_megapixels, self.threads = refine_masks, max_megapixels, threads
         if refine_masks and self.shelf.prompter_name == EMBEDDED_PROMPTER:
             raise ModelError("--refine-masks needs SAM weights, and none are here: objremove models pull sam_vit_b")
 
@@ -121,22 +126,7 @@ class Remover:
         Raises:
             UsageError, PhotoError, ModelError: one line each.
         """
-        call = _Call(progress)
-        with call.clock.stage("read"):
-            opened = self.open(photo)
-        remove = _listed(remove)
-        targets = parse_targets(remove, keep=keep, points=points, boxes=boxes, known=self._known(remove, keep))
-        targets.check_inside(opened.size)
-        own = [Instance.from_mask(_mask(mask, opened), label=OWN_MASK, source="file") for mask in masks]
-        if not (targets.remove or targets.points or targets.boxes or own):
-            raise UsageError("nothing to remove was named: give class names, points, boxes or a mask")
-        found = self._found(opened.pixels, targets, call)
-        going = choose(found, targets)
-        kept = [one for one in found if one not in going]
-        going = [*self._refined(opened.pixels, going, call), *self._prompted(opened.pixels, targets, call)]
-        going = by_falling_area([*going, *(one for one in own if one)])
-        hole = build_hole(going, opened.size, spare=kept, dilate=self.dilate, feather=self.feather)
-        return self._filled(opened, hole, going, kept, call)
+        return self._run(photo, Request(remove, keep, points, boxes, masks), progress)
 
     def prepare(
         self,
@@ -157,33 +147,64 @@ class Remover:
 
     def find(self, photo: PhotoLike, remove: str | int | Iterable[str | int] = "all") -> list[Instance]:
         """The objects of the classes named, by falling area; every class that the segmenter knows by default."""
-        opened, call, remove = self.open(photo), _Call(), _listed(remove)
+        opened, steps, remove = self.open(photo), Steps(), Request(remove).remove
         targets = parse_targets(remove, known=self._known(remove))
-        return self._refined(opened.pixels, choose(self._found(opened.pixels, targets, call), targets), call)
+        return self._refined(opened.pixels, choose(self._found(opened.pixels, targets, steps), targets), steps)
 
     def fill(
         self, photo: PhotoLike, mask: AnyArray, *, dilate: str | float = 0, progress: Progress | None = None
     ) -> Result:
         """Fill one's own mask, (H, W[, C]), white (or True) removes, grown by `dilate`."""
-        call = _Call(progress)
-        with call.clock.stage("read"):
-            opened = self.open(photo)
-        one = Instance.from_mask(_mask(mask, opened), label=OWN_MASK, source="file")
-        going = [one] if one else []
-        hole = build_hole(going, opened.size, dilate=dilate, feather=self.feather)
-        return self._filled(opened, hole, going, [], call)
+        return self._run(photo, Request(masks=(mask,), dilate=dilate), progress)
+
+    @overload
+    def map(
+        self,
+        photos: Iterable[PhotoLike],
+        remove: str | int | Iterable[str | int] = ...,
+        *,
+        errors: Literal["raise"] = ...,
+        workers: int | None = ...,
+        **request: Any,
+    ) -> Iterator[Result]: ...
+
+    @overload
+    def map(
+        self,
+        photos: Iterable[PhotoLike],
+        remove: str | int | Iterable[str | int] = ...,
+        *,
+        errors: Literal["yield"],
+        workers: int | None = ...,
+        **request: Any,
+    ) -> Iterator[Result | Exception]: ...
 
     def map(
-        self, photos: Iterable[PhotoLike], remove: str | int | Iterable[str | int] = (), **request: Any
-    ) -> Iterator[Result]:
-        """The same request for many photos, one result at a time, in their order.
+        self,
+        photos: Iterable[PhotoLike],
+        remove: str | int | Iterable[str | int] = (),
+        *,
+        errors: Literal["raise", "yield"] = "raise",
+        workers: int | None = None,
+        **request: Any,
+    ) -> Iterator[Result | Exception]:
+        """The same request for many photos, several at a time, the results in the photos' order.
 
-        A photo that cannot be read raises its error and ends the iteration: to go on with the others, call for each photo.
+        Args:
+            photos: see `PhotoLike`; read as they are needed.
+            remove: class names.
+            errors: what a photo that fails gives: `raise` raises its error and ends the iteration, `yield` gives the error
+                in the result's place and goes on.
+            workers: see `objremove.pipeline.run`.
+            **request: the other fields of `Request`.
         """
-        remove = _listed(remove)
-        again = {name: value if value is None or callable(value) else _listed(value) for name, value in request.items()}
-        for photo in photos:
-            yield self(photo, remove, **again)
+        from objremove import pipeline
+
+        if errors not in ("raise", "yield"):
+            raise UsageError(f"errors {errors!r}: take 'raise' or 'yield'")
+        same = Request(remove, **request)
+        jobs = (pipeline.Job(number, photo, same) for number, photo in enumerate(photos))
+        return _results(pipeline.run(self, jobs, workers=workers, ordered=True), errors)
 
     def open(self, photo: PhotoLike) -> Photo:
         """The photo, decoded; raises PhotoError where it cannot be."""
@@ -191,66 +212,109 @@ class Remover:
 
     # ------------------------------------------------------------------ its stages
 
-    def _found(self, pixels: Pixels, targets: Targets, call: _Call) -> list[Instance]:
+    def start(self, photo: PhotoLike, request: Request) -> Work:
+        """The first half of the road: the photo decoded, what shall go found, the hole built, its windows planned.
+
+        What is left is to fill the windows of `Work.filling` with `inpainter`, and to `finish`. `objremove.pipeline` does so
+        for many photos at a time.
+
+        Raises:
+            UsageError, PhotoError, ModelError: one line each.
+        """
+        steps = Steps()
+        with steps.clock.stage("read"):
+            opened = self.open(photo)
+        remove, keep = request.remove, request.keep
+        targets = parse_targets(
+            remove, keep=keep, points=request.points, boxes=request.boxes, known=self._known(remove, keep)
+        )
+        targets.check_inside(opened.size)
+        masks = list(request.masks)
+        given = [*(request.instances or ()), *_own(masks, opened)]
+        if not (targets.remove or targets.points or targets.boxes or masks or request.instances is not None):
+            raise UsageError("nothing to remove was named: give class names, points, boxes or a mask")
+        found = self._found(opened.pixels, targets, steps)
+        chosen = choose(found, targets)
+        kept = [*(one for one in found if one not in chosen), *request.spare]
+        refined = self._refined(opened.pixels, chosen, steps)
+        going = by_falling_area([*refined, *self._prompted(opened.pixels, targets, steps), *given])
+        dilate = self.dilate if request.dilate is None else request.dilate
+        hole = build_hole(going, opened.size, spare=kept, dilate=dilate, feather=self.feather)
+        return Work(opened, hole, tuple(going), tuple(kept), self._planned(opened, hole, steps), steps)
+
+    def inpainter(self) -> Inpainter:
+        """What fills the windows of every `Work`."""
+        return self.shelf.inpainter()
+
+    def finish(self, work: Work) -> Result:
+        """The last step of the road, when all windows are filled."""
+        photo, filling = work.photo, work.filling
+        return Result(
+            photo=photo,
+            pixels=photo.pixels if filling is None else filling.pixels,
+            alpha=photo.alpha if filling is None else _filled_alpha(photo.alpha, work.hole.mask),
+            mask=work.hole.mask,
+            instances=work.going,
+            kept=work.kept,
+            timings=work.steps.clock.seconds,
+            windows=0 if filling is None else len(filling.windows),
+            models=dict(work.steps.models),
+            notes=tuple(work.steps.notes),
+        )
+
+    def _run(self, photo: PhotoLike, request: Request, progress: Progress | None) -> Result:
+        """The whole road, for one photo."""
+        work = self.start(photo, request)
+        if work.filling is not None:
+            with work.steps.clock.stage("fill"):
+                fill_windows(work.filling, self.inpainter(), progress=progress)
+        return self.finish(work)
+
+    def _planned(self, photo: Photo, hole: Hole, steps: Steps) -> Filling | None:
+        """The windows of the hole; None where nothing goes."""
+        if not hole.area:
+            return None
+        inpainter = self.inpainter()
+        steps.models.append(self.shelf.identity(inpainter))
+        hidden = None if photo.alpha is None else photo.alpha == 0
+        with steps.clock.stage("fill"):
+            return Filling(photo.pixels, hole, inpainter, hidden=hidden)
+
+    def _found(self, pixels: Pixels, targets: Targets, steps: Steps) -> list[Instance]:
         """All objects of the classes that the targets name."""
         if not targets.remove:
             return []
         segmenter = self.shelf.segmenter(targets.labels)
         check_known(targets.labels, segmenter.classes, segmenter.name)
-        call.models.append(self.shelf.identity(segmenter))
-        with call.clock.stage("find"):
+        steps.models.append(self.shelf.identity(segmenter))
+        with steps.clock.stage("find"):
             return segmenter.find(pixels, targets.labels, confidence=self.confidence)
 
-    def _prompted(self, pixels: Pixels, targets: Targets, call: _Call) -> list[Instance]:
+    def _prompted(self, pixels: Pixels, targets: Targets, steps: Steps) -> list[Instance]:
         """What the targets point at."""
         if not (targets.points or targets.boxes):
             return []
         prompter = self.shelf.prompter()
-        call.models.append(self.shelf.identity(prompter))
+        steps.models.append(self.shelf.identity(prompter))
         if prompter.name == EMBEDDED_PROMPTER:
-            call.notes.append(
+            steps.notes.append(
                 "points and boxes were cut out by GrabCut; SAM does it better: objremove models pull sam_vit_b"
             )
-        with call.clock.stage("find"):
+        with steps.clock.stage("find"):
             return prompter.select(
                 pixels,
                 points=[(point.x, point.y, point.positive) for point in targets.points],
                 boxes=[(box.x0, box.y0, box.x1, box.y1) for box in targets.boxes],
             )
 
-    def _refined(self, pixels: Pixels, going: list[Instance], call: _Call) -> list[Instance]:
+    def _refined(self, pixels: Pixels, going: list[Instance], steps: Steps) -> list[Instance]:
         """The instances with sharper outlines, where SAM is here and nobody forbids it."""
         if not going or self.refine_masks is False or self.shelf.prompter_name == EMBEDDED_PROMPTER:
             return going
         prompter = self.shelf.prompter()
-        call.models.append(self.shelf.identity(prompter))
-        with call.clock.stage("refine"):
+        steps.models.append(self.shelf.identity(prompter))
+        with steps.clock.stage("refine"):
             return list(prompter.refine(pixels, going))
-
-    def _filled(
-        self, photo: Photo, hole: Hole, going: Sequence[Instance], kept: Sequence[Instance], call: _Call
-    ) -> Result:
-        pixels, alpha, windows = photo.pixels, photo.alpha, 0
-        if hole.area:
-            inpainter = self.shelf.inpainter()
-            call.models.append(self.shelf.identity(inpainter))
-            hidden = None if alpha is None else alpha == 0
-            with call.clock.stage("fill"):
-                filled = fill_hole(photo.pixels, hole, inpainter, hidden=hidden, progress=call.progress)
-                pixels, windows = filled.pixels, len(filled.windows)
-                alpha = _filled_alpha(alpha, hole.mask)
-        return Result(
-            photo=photo,
-            pixels=pixels,
-            alpha=alpha,
-            mask=hole.mask,
-            instances=tuple(going),
-            kept=tuple(kept),
-            timings=call.clock.seconds,
-            windows=windows,
-            models=dict(call.models),
-            notes=tuple(call.notes),
-        )
 
     def _known(self, *requests: Any) -> tuple[str, ...]:
         """The classes that `all` stands for; asks the segmenter only where `all` was said."""
@@ -258,20 +322,51 @@ class Remover:
 
 
 @dataclass
-class _Call:
-    """What one call gathers on its way: seconds, models that took part, and what the caller should know."""
+class Steps:
+    """What one photo gathers on its way: seconds by stage, models that took part, and what the caller should know."""
 
-    progress: Progress | None = None
     clock: Clock = field(default_factory=Clock)
     models: list[tuple[str, str | None]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def _listed(request: Any) -> Any:
-    """A request that can be read more than once: iterators become lists, None becomes nothing."""
-    if request is None:
-        return []
-    return request if isinstance(request, str | bytes | int) or not isinstance(request, Iterator) else list(request)
+@dataclass(frozen=True, eq=False)
+class Work:
+    """One photo between `Remover.start` and `Remover.finish`.
+
+    Attributes:
+        photo: as it came.
+        hole: what is to be filled.
+        going: the objects that go, by falling area.
+        kept: those that stay.
+        filling: the windows to fill; None where nothing goes.
+        steps: what it has gathered so far.
+    """
+
+    photo: Photo
+    hole: Hole
+    going: tuple[Instance, ...]
+    kept: tuple[Instance, ...]
+    filling: Filling | None
+    steps: Steps
+
+
+def _results(outcomes: Iterator[Outcome[None]], errors: Literal["raise", "yield"]) -> Iterator[Result | Exception]:
+    for outcome in outcomes:
+        if outcome.result is not None:
+            yield outcome.result
+        elif errors == "raise":
+            raise outcome.failure
+        else:
+            yield outcome.failure
+
+
+def _own(masks: Iterable[AnyArray], photo: Photo) -> Iterator[Instance]:
+    """One's own masks as instances; empty ones are none."""
+    for mask in masks:
+        one = Instance.from_mask(_mask(mask, photo), label=OWN_MASK, source="file")
+        if one is not None:
+            yield one
 
 
 def _mask(mask: Any, photo: Photo) -> Mask:

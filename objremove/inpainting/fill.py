@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from objremove.errors import UsageError
 from objremove.inpainting.base import Inpainter
 from objremove.inpainting.detail import enlarge_with_detail, reduce
-from objremove.inpainting.windows import Limits, Parts, Rect, Window, find_parts, plan_windows
+from objremove.inpainting.windows import Limits, Rect, Window, find_parts, plan_windows
 from objremove.masks import Hole
-from objremove.types import Mask, Pixels
+from objremove.types import Mask, Pixels, Windows
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -58,98 +58,143 @@ def fill_hole(
     Raises:
         UsageError: the hole covers the whole photo: there is nothing to fill it from.
     """
-    if hole.mask.all():
-        raise UsageError(
-            "the hole covers the whole photo, so nothing is left to fill it from: remove less, or --dilate less"
-        )
-    parts = find_parts(hole.mask)
-    limits = Limits(inpainter.hole_width, inpainter.hole_area, inpainter.window_side, inpainter.modulo)
-    windows = plan_windows(parts, hole.mask.shape, limits)
-    canvas = _Canvas(pixels, hole, parts, hidden)
+    filling = Filling(pixels, hole, inpainter, hidden=hidden)
+    fill_windows(filling, inpainter, progress=progress)
+    return Filled(filling.pixels, filling.windows)
+
+
+def fill_windows(filling: Filling, inpainter: Inpainter, *, progress: Progress | None = None) -> None:
+    """Fill all windows of one photo, wave after wave; arguments as of `fill_hole`."""
     done = 0
-    for batch in _batches(windows, inpainter.batch_size):
-        canvas.fill(batch, inpainter)
-        done += len(batch)
-        if progress:
-            progress(done, len(windows))
-    return Filled(canvas.pixels, tuple(windows))
+    for wave in filling.waves():
+        for batch in batches(wave, inpainter.batch_size):
+            views = [filling.view(window) for window in batch]
+            for view, answer in zip(views, ask(views, inpainter), strict=True):
+                view.paste(answer)
+            done += len(batch)
+            if progress:
+                progress(done, len(filling.windows))
 
 
-def _batches(windows: Sequence[Window], batch_size: int) -> Iterator[list[Window]]:
-    """Windows of one wave and one size, at most `batch_size` together."""
-    ordered = sorted(windows, key=lambda window: (window.wave, window.size))
-    for _, group in groupby(ordered, key=lambda window: (window.wave, window.size)):
+def batches(wave: Sequence[Window], batch_size: int) -> Iterator[list[Window]]:
+    """The windows of one wave, equal ones together, at most `batch_size` of them."""
+    for _, group in groupby(sorted(wave, key=lambda window: window.size), key=lambda window: window.size):
         equal = list(group)
         for first in range(0, len(equal), batch_size):
             yield equal[first : first + batch_size]
 
 
-class _Canvas:
-    """The photo as far as it is filled: its pixels, and which of them are still to do."""
+def ask(views: Sequence[View], inpainter: Inpainter) -> Windows:
+    """The inpainter's answers, (B, h, w, 3) float32 in 0..1, to views of one size; they may be of different photos."""
+    return inpainter.fill(np.stack([view.pixels for view in views]), np.stack([view.hole for view in views]))
 
-    def __init__(self, pixels: Pixels, hole: Hole, parts: Parts, hidden: Mask | None) -> None:
-        self.source = pixels
+
+class Filling:
+    """A photo while its hole is being filled: the windows, and the picture as far as it is done.
+
+    Windows of one wave read nothing that another of them writes: they may be viewed and pasted in any order, and by several
+    threads at once. A wave begins when all windows of the one before it are pasted.
+
+    Attributes:
+        pixels: (H, W, 3) of the source's dtype; a new array.
+        windows: what is to be filled, in order of their waves.
+    """
+
+    def __init__(self, pixels: Pixels, hole: Hole, inpainter: Inpainter, *, hidden: Mask | None = None) -> None:
+        """Plan the windows; arguments and errors as of `fill_hole`. The inpainter only says what windows it likes."""
+        if hole.mask.all():
+            raise UsageError(
+                "the hole covers the whole photo, so nothing is left to fill it from: remove less, or --dilate less"
+            )
+        self._parts = find_parts(hole.mask)
+        limits = Limits(inpainter.hole_width, inpainter.hole_area, inpainter.window_side, inpainter.modulo)
+        planned = plan_windows(self._parts, hole.mask.shape, limits)
+        self.windows = tuple(sorted(planned, key=lambda window: window.wave))
         self.pixels = pixels.copy()
-        self.hole = hole
-        self.parts = parts
-        self.hidden = hidden
-        self.todo = hole.mask.copy()
-        self.top = float(np.iinfo(pixels.dtype).max)
+        self._source = pixels
+        self._hole = hole
+        self._hidden = hidden
+        self._todo = hole.mask.copy()
+        self._top = float(np.iinfo(pixels.dtype).max)
 
-    def fill(self, batch: Sequence[Window], inpainter: Inpainter) -> None:
-        """Fill equal windows that don't see one another's holes."""
-        crops = [self._crop(window) for window in batch]
-        seen = [_at_scale(crop, unknown, window.size) for (crop, unknown, _), window in zip(crops, batch, strict=True)]
-        answers = inpainter.fill(np.stack([view for view, _ in seen]), np.stack([mask for _, mask in seen]))
-        for window, (crop, unknown, mine), (view, mask), answer in zip(batch, crops, seen, answers, strict=True):
-            matched = match_tones(view, mask, answer)
-            if window.size != crop.shape[:2]:
-                composite = np.where(mask[:, :, None], matched, view)
-                matched = enlarge_with_detail(crop, unknown, composite, mask)
-            self._paste(window, matched, mine)
+    def waves(self) -> Iterator[list[Window]]:
+        """The windows, one wave after another."""
+        for _, wave in groupby(self.windows, key=lambda window: window.wave):
+            yield list(wave)
 
-    def _crop(self, window: Window) -> tuple[Floats, Mask, Mask]:
-        """The window's pixels (h, w, 3) in 0..1, what in it is unknown, and what of that this window answers for."""
+    def view(self, window: Window) -> View:
+        """The window as it looks now."""
         x0, y0, x1, y1 = window.rect
-        crop = self.pixels[y0:y1, x0:x1].astype(np.float32) / np.float32(self.top)
-        mine = self.hole.mask[y0:y1, x0:x1] & self.parts.mask(window.rect, window.parts)
+        crop = self.pixels[y0:y1, x0:x1].astype(np.float32) / np.float32(self._top)
+        mine = self._hole.mask[y0:y1, x0:x1] & self._parts.mask(window.rect, window.parts)
         inside = np.zeros_like(mine)
         left, top, right, bottom = window.cell
         inside[top - y0 : bottom - y0, left - x0 : right - x0] = True
         mine &= inside
-        unknown = self.todo[y0:y1, x0:x1] | mine
-        if self.hidden is not None:
-            seen = unknown | self.hidden[y0:y1, x0:x1]
+        unknown = self._todo[y0:y1, x0:x1] | mine
+        if self._hidden is not None:
+            seen = unknown | self._hidden[y0:y1, x0:x1]
             unknown = unknown if seen.all() else seen
-        return crop, unknown, mine
+        return View(self, window, crop, unknown, mine, *_at_scale(crop, unknown, window.size))
 
     def _paste(self, window: Window, answer: Floats, mine: Mask) -> None:
         x0, y0, x1, y1 = window.rect
         here = self.pixels[y0:y1, x0:x1]
-        todo = self.todo[y0:y1, x0:x1]
+        todo = self._todo[y0:y1, x0:x1]
         weight = self._feather(window.rect)
         again = mine & ~todo
-        before = np.where(again[:, :, None], here, self.source[y0:y1, x0:x1])
+        before = np.where(again[:, :, None], here, self._source[y0:y1, x0:x1])
         if window.overlap:
-            weight = np.where(again, _ramp(window, self.parts.boxes[window.parts[0] - 1]), weight)
+            weight = np.where(again, _ramp(window, self._parts.boxes[window.parts[0] - 1]), weight)
         soft = weight[:, :, None]
-        blend = soft * (answer * np.float32(self.top)) + (1 - soft) * before
-        here[mine] = np.rint(blend[mine]).clip(0, self.top).astype(here.dtype)
+        blend = soft * (answer * np.float32(self._top)) + (1 - soft) * before
+        here[mine] = np.rint(blend[mine]).clip(0, self._top).astype(here.dtype)
         todo[mine] = False
 
     def _feather(self, rect: tuple[int, int, int, int]) -> Floats:
         """(h, w) weight of the fill: 1 in the objects, rising from the hole's edge over the feather's width around them."""
         x0, y0, x1, y1 = rect
-        feather = self.hole.feather
+        feather = self._hole.feather
         if not feather:
             return np.ones((y1 - y0, x1 - x0), np.float32)
-        height, width = self.hole.mask.shape
+        height, width = self._hole.mask.shape
         # A margin of the feather's width around the crop, so that the edge beyond it is felt.
         top, left = max(0, y0 - feather), max(0, x0 - feather)
-        area = self.hole.mask[top : min(height, y1 + feather), left : min(width, x1 + feather)]
+        area = self._hole.mask[top : min(height, y1 + feather), left : min(width, x1 + feather)]
         depth = cv2.distanceTransform(area.view(np.uint8), cv2.DIST_L2, 5)[y0 - top : y1 - top, x0 - left : x1 - left]
         weight = np.minimum(1, depth / (feather + 1), dtype=np.float32)
-        return np.asarray(np.where(self.hole.core[y0:y1, x0:x1], np.float32(1), weight), np.float32)
+        return np.asarray(np.where(self._hole.core[y0:y1, x0:x1], np.float32(1), weight), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A window as the inpainter sees it, and what it takes to paste the answer.
+
+    Attributes:
+        filling: the photo that it belongs to.
+        window: where.
+        crop: (H, W, 3) float32 in 0..1, the photo there.
+        unknown: (H, W) bool, what of the crop is not known (yet).
+        mine: (H, W) bool, the pixels that this window answers for.
+        pixels: (h, w, 3) float32 in 0..1, the crop at `window.size`.
+        hole: (h, w) bool, `unknown` likewise.
+    """
+
+    filling: Filling
+    window: Window
+    crop: Floats
+    unknown: Mask
+    mine: Mask
+    pixels: Floats
+    hole: Mask
+
+    def paste(self, answer: Floats) -> None:
+        """Take the inpainter's (h, w, 3) answer: correct its tones, bring it to the photo's scale, and write what is `mine`."""
+        matched = match_tones(self.pixels, self.hole, answer)
+        if self.window.size != self.crop.shape[:2]:
+            composite = np.where(self.hole[:, :, None], matched, self.pixels)
+            matched = enlarge_with_detail(self.crop, self.unknown, composite, self.hole)
+        self.filling._paste(self.window, matched, self.mine)
 
 
 def _ramp(window: Window, whole: Rect) -> Floats:

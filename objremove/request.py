@@ -1,0 +1,45 @@
+"""`Request`: what shall go from a photo, as one value that many photos can share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from objremove.instances import Instance
+from objremove.types import AnyArray
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What shall go from a photo; what is given as an iterator is read once, here.
+
+    Attributes:
+        remove: class names, in the grammar of `objremove.targets`.
+        keep: what of that shall stay, in the same grammar, or `largest`, `center`.
+        points: `"x,y"`, `"x,y,-"`, (x, y) or (x, y, positive): one object for all of them.
+        boxes: `"x0,y0,x1,y1"` or (x0, y0, x1, y1): one object for each.
+        masks: (H, W[, C]) arrays, white removes.
+        instances: objects that others found, of the photo's size: they go as if they had been found here. None: no such list;
+            an empty one is a request by which nothing goes.
+        spare: objects that others found and that stay: nothing that goes grows into them.
+        dilate: growth of each object; None: as the `Remover` has it.
+    """
+
+    remove: str | int | Iterable[str | int] = ()
+    keep: str | Iterable[str] = ()
+    points: Iterable[Any] = ()
+    boxes: Iterable[Any] = ()
+    masks: Sequence[AnyArray] | Iterable[AnyArray] = ()
+    instances: Iterable[Instance] | None = None
+    spare: Iterable[Instance] = ()
+    dilate: str | float | None = None
+
+    def __post_init__(self) -> None:
+        """Make iterators lists, so that every photo can read them; None is an empty list."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Iterator):
+                object.__setattr__(self, field.name, list(value))
+            elif value is None and field.name not in ("instances", "dilate"):
+                object.__setattr__(self, field.name, ())

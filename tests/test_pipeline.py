@@ -1,0 +1,233 @@
+"""Many photos at once: the results of single calls, in bounded memory, each photo failing for itself."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from conftest import BLUE, RED, scene
+
+from objremove import pipeline
+from objremove.errors import PhotoError, UsageError
+from objremove.pipeline import Job, run
+from objremove.remover import Remover
+from objremove.request import Request
+
+
+class Batched:
+    """An inpainter whose answer depends on each window alone; it notes the batches that it was given."""
+
+    name = "batched"
+    modulo, hole_width, hole_area, window_side, batch_size = 8, 24, 24 * 24, 96, 4
+
+    def __init__(self):
+        self.batches = []
+        self.poison = None
+
+    def fill(self, windows, holes):
+        self.batches.append(windows.shape)
+        filled = windows.copy()
+        for window, hole in zip(filled, holes, strict=True):
+            if self.poison is not None and (np.abs(window[~hole] * 255 - self.poison).max(axis=1) < 1).mean() > 0.2:
+                raise RuntimeError("poisoned")
+            window[hole] = window[~hole].mean(axis=0)
+        return filled
+
+
+@pytest.fixture
+def batched(remover, monkeypatch):
+    """The toy remover with `Batched` behind it."""
+    inpainter = Batched()
+    monkeypatch.setattr(remover.shelf, "inpainter", lambda: inpainter)
+    monkeypatch.setattr(remover.shelf, "identity", lambda model: (model.name, None))
+    return remover, inpainter
+
+
+def photos(count):
+    return [scene(120 + i, 150, ((40 + i, 60, 10 + i, RED), (110, 40, 9, BLUE))) for i in range(count)]
+
+
+def jobs(pictures, request=None):
+    return [Job(i, picture, request or Request("person")) for i, picture in enumerate(pictures)]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("share_batches", [True, False])
+def test_results_are_those_of_single_calls(batched, workers, share_batches):
+    remover, _ = batched
+    pictures = [*photos(7), scene(discs=()), scene(150, 700, ((350, 75, 60, RED), (80, 75, 70, RED)))]
+    expected = [remover(picture, "person") for picture in pictures]
+    outcomes = list(run(remover, jobs(pictures), workers=workers, share_batches=share_batches))
+    assert sorted(outcome.job.key for outcome in outcomes) == list(range(len(pictures)))
+    for outcome in outcomes:
+        alone = expected[outcome.job.key]
+        assert np.array_equal(outcome.result.pixels, alone.pixels)
+        assert np.array_equal(outcome.result.mask, alone.mask)
+        assert outcome.result.windows == alone.windows
+        assert outcome.result.models == alone.models
+        assert outcome.result.timings.keys() == alone.timings.keys()
+
+
+def test_equal_windows_of_different_photos_share_a_batch(batched):
+    remover, inpainter = batched
+    pictures = [scene(120, 150, ((60, 60, 8 + i % 2, RED),)) for i in range(8)]
+    list(run(remover, jobs(pictures), workers=1, ahead=8))
+    assert [shape[0] for shape in inpainter.batches] == [4, 4]
+    inpainter.batches.clear()
+    list(run(remover, jobs(pictures), workers=1, ahead=8, share_batches=False))
+    assert [shape[0] for shape in inpainter.batches] == [1] * 8
+
+
+def test_ordered_outcomes_come_in_the_order_of_the_jobs(remover):
+    slow = threading.Event()
+
+    def finish(job, result):
+        if job.key == 0:
+            slow.wait(10)
+        elif job.key == 3:
+            slow.set()
+        return job.key
+
+    assert [outcome.value for outcome in run(remover, jobs(photos(6)), finish, workers=2, ordered=True)] == [*range(6)]
+    slow.clear()
+    assert next(run(remover, jobs(photos(6)), finish, workers=2)).job.key != 0
+
+
+def test_a_bad_photo_fails_alone(batched, tmp_path):
+    remover, _ = batched
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+
+    def finish(job, result):
+        if job.key == 2:
+            raise OSError("no room")
+
+    pictures = [*photos(2), photos(1)[0], tmp_path / "broken.jpg", *photos(2)]
+    outcomes = sorted(run(remover, jobs(pictures), finish, workers=2), key=lambda outcome: outcome.job.key)
+    assert [type(outcome.error) for outcome in outcomes] == [*[type(None)] * 2, OSError, PhotoError, *[type(None)] * 2]
+    assert outcomes[2].result is not None
+    assert outcomes[3].result is None
+
+
+def test_of_a_batch_that_fails_only_the_guilty_window_does(batched):
+    remover, inpainter = batched
+    pictures = [scene(120, 150, ((60, 60, 8, RED),)) for _ in range(6)]
+    pictures[2][:] = np.where((pictures[2] == RED).all(axis=2, keepdims=True), RED, (7, 7, 7))
+    inpainter.poison = (7, 7, 7)
+    outcomes = list(run(remover, jobs(pictures), workers=1, ahead=6))
+    assert {outcome.job.key for outcome in outcomes if outcome.error} == {2}
+    assert len(outcomes) == 6
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_no_more_photos_are_in_work_than_allowed(remover, ordered):
+    read = taken = 0
+    most = []
+
+    def source():
+        nonlocal read
+        for job in jobs(photos(20)):
+            read += 1
+            most.append(read - taken)
+            yield job
+
+    for _ in run(remover, source(), workers=2, ahead=3, ordered=ordered):
+        taken += 1
+    assert taken == 20
+    assert max(most) <= 4  # three, and the one that the reader has just been given
+
+
+def test_large_photos_wait_for_one_another(remover, monkeypatch):
+    """Of photos that are larger than all the room there is one is open at a time."""
+    monkeypatch.setattr(pipeline, "MOST_PIXELS", 1)
+    start, inside, most = Remover.start, [], []
+
+    def watched(self, photo, request):
+        inside.append(1)
+        most.append(len(inside))
+        return start(self, photo, request)
+
+    monkeypatch.setattr(Remover, "start", watched)
+    for outcome in run(remover, jobs(photos(5)), workers=1, ahead=5):
+        assert outcome.error is None
+        inside.pop()
+    assert max(most) <= 2
+
+
+def workers_alive():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("objremove-")]
+
+
+def test_closing_ends_the_workers_and_drops_what_is_in_work(remover):
+    finished = []
+
+    def finish(job, result):
+        finished.append(job.key)
+        time.sleep(0.05)
+
+    outcomes = run(remover, jobs(photos(20)), finish, workers=2)
+    next(outcomes)
+    assert workers_alive()
+    outcomes.close()
+    assert not workers_alive()
+    assert len(finished) < 10
+
+
+def test_an_exception_in_the_loop_ends_the_workers(remover):
+    def loop():
+        for _ in run(remover, jobs(photos(20)), workers=2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loop()
+    assert not workers_alive()
+
+
+def test_an_error_of_the_source_of_jobs_reaches_the_reader(remover):
+    def source():
+        yield from jobs(photos(3))
+        raise LookupError("the list ends here")
+
+    with pytest.raises(LookupError):
+        list(run(remover, source(), workers=1))
+    assert not workers_alive()
+
+
+def test_threads_are_shared_out_and_given_back(remover):
+    import cv2
+    import torch
+
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    seen = {outcome.value for outcome in run(remover, jobs(photos(4)), lambda *_: torch.get_num_threads(), workers=2)}
+    assert seen == {max(1, pipeline.cores() // 2)}
+    assert (torch.get_num_threads(), cv2.getNumThreads()) == before
+    assert list(run(remover, [])) == []
+    with pytest.raises(UsageError):
+        run(remover, [], workers=0)
+
+
+def test_ready_masks_and_instances_need_no_segmenter(remover):
+    (picture,) = photos(1)
+    person, car = (remover.find(picture, label)[0] for label in ("person", "car"))
+    alone = remover(picture, "person").pixels
+    plain = Remover("slim-deeplab-voc21", "telea")
+    ready = Request(instances=[person], spare=[car])
+    (outcome,) = run(plain, jobs([picture], ready))
+    assert np.array_equal(outcome.result.pixels, alone)
+    assert outcome.result.kept == (car,)
+    (outcome,) = run(plain, jobs([picture], Request(masks=iter([person.mask]), dilate=0)))
+    assert np.array_equal(outcome.result.mask, person.mask)
+    (outcome,) = run(plain, jobs([picture], Request(instances=())))
+    assert not outcome.result.changed
+    (outcome,) = run(plain, jobs([picture], Request()))
+    assert isinstance(outcome.error, UsageError)
+
+
+def test_map_goes_on_after_a_bad_photo_where_errors_are_yielded(remover):
+    pictures = [scene(), b"no photo", scene()]
+    good, bad, again = remover.map(pictures, "person", errors="yield")
+    assert isinstance(bad, PhotoError)
+    assert np.array_equal(good.pixels, again.pixels)
+    with pytest.raises(PhotoError):
+        list(remover.map(pictures, "person"))
+    with pytest.raises(UsageError):
+        remover.map(pictures, "person", errors="ignore")
