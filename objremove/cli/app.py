@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from objremove.cli import classes, detect, doctor, models, remove, train
+from objremove.cli import classes, detect, doctor, evaluate, models, remove, train
 from objremove.cli.console import FAILED, INTERRUPTED, OK, Speaker
 from objremove.errors import ObjRemoveError
 
-VERBS = ("detect", "models", "classes", "doctor", "train")
+VERBS = ("detect", "models", "classes", "doctor", "train", "evaluate")
 
 
 def _typer() -> typer.Typer:
@@ -37,6 +37,7 @@ verbs.command("classes")(classes.command)
 verbs.command("doctor")(doctor.command)
 verbs.add_typer(models.app, name="models")
 verbs.add_typer(train.app, name="train")
+verbs.add_typer(evaluate.app, name="evaluate")
 
 
 def run(arguments: Sequence[str]) -> int:

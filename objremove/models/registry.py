@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from objremove.errors import UsageError
 
-Kind = Literal["segmenter", "prompter", "inpainter"]
+Kind = Literal["segmenter", "prompter", "inpainter", "metric"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Model:
 
     Attributes:
         name: what a user types.
-        kind: `segmenter` (class names to masks), `prompter` (points and boxes to masks) or `inpainter` (fills holes).
+        kind: `segmenter` (class names to masks), `prompter` (points and boxes to masks), `inpainter` (fills holes) or `metric`
+            (what scores are computed with).
         title: one line for a table.
         licence: of the weights; where their terms are in doubt, it says so.
         source: who made it: paper and page.
@@ -232,6 +233,28 @@ _MODELS: Final[tuple[Model, ...]] = (
         "navier-stokes",
         "Navier-Stokes, no weights: continues edges; small holes only",
         f"Bertalmio et al., Navier-Stokes, Fluid Dynamics, and Image and Video Inpainting, CVPR 2001; {_OPENCV}",
+    ),
+    Model(
+        name="vgg16",
+        kind="metric",
+        title="VGG-16, the backbone of LPIPS in `objremove evaluate` (528 MB)",
+        licence="BSD-3-Clause (torchvision); trained on ImageNet photos, whose own terms vary",
+        source="Simonyan and Zisserman, ICLR 2015; https://docs.pytorch.org/vision/stable/models.html",
+        urls=(_TORCHVISION + "vgg16-397923af.pth",),
+        filename="vgg16-397923af.pth",
+        checksum="sha256:397923af",
+    ),
+    Model(
+        name="fid-inception",
+        kind="metric",
+        title="Inception v3 of 2015-12-05, the network of FID in `objremove evaluate` (91 MB)",
+        licence="Apache-2.0 (TensorFlow, pytorch-fid); trained on ImageNet photos, whose own terms vary",
+        source="Heusel et al., NeurIPS 2017; https://github.com/mseitzer/pytorch-fid",
+        urls=(
+            "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        ),
+        filename="pt_inception-2015-12-05-6726825d.pth",
+        checksum="sha256:6726825d",
     ),
 )
 

@@ -1,0 +1,347 @@
+"""`objremove evaluate filling|removal`: judge inpainters side by side, and what the segmenter finds (extra `eval`)."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from objremove.cli import options
+from objremove.cli.console import OK, SOME_FAILED, Speaker
+from objremove.cli.output import check_replaceable
+from objremove.errors import UsageError
+
+if TYPE_CHECKING:
+    from objremove.evaluation.filling import Filling
+    from objremove.evaluation.holes import HoleSet
+    from objremove.evaluation.networks import Distance, FrechetDistances
+    from objremove.evaluation.removal import Removal
+    from objremove.evaluation.report import Cells
+    from objremove.training.library import PhotoLibrary, Record
+
+app = typer.Typer(help="Judge fills and removals on photos whose truth is known.", no_args_is_help=True)
+
+_TABLE_WIDTH = 160  # whatever the terminal's: a line of figures broken in two is hard to read
+
+Photos = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PHOTOS", help="WebDataset tars or folders of photos (docs/training.md).", show_default=False
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for report.md, tables, plots, contact sheet.")]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, metavar="N", help="Take N photos, drawn by the seed.", show_default=False),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of holes, choice of photos, intervals and inpainters.")]
+
+
+@app.command()
+def filling(
+    photos: Photos,
+    out: Out,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME",
+            help="Holes: thin, medium, thick or object, -256 or -512; repeatable. Default: all.",
+            show_default=False,
+        ),
+    ] = None,
+    inpainter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Judge this one; repeatable. Default: those without weights.",
+            rich_help_panel=options.MODELS,
+            show_default=False,
+        ),
+    ] = None,
+    outlines: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH", help="Labelled photos that lend object shapes. Default: PHOTOS.", show_default=False
+        ),
+    ] = None,
+    scenes: Annotated[bool, typer.Option("--scenes", help="Fill only photos without a labelled object.")] = False,
+    perceptual: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Backbone for a perceptual distance inside the hole.", show_default=False),
+    ] = None,
+    lpips: Annotated[
+        str, typer.Option(metavar="auto|FILE", help="VGG-16 for LPIPS; auto: 'models pull vgg16' brought it.")
+    ] = "auto",
+    fid: Annotated[
+        str, typer.Option(metavar="auto|FILE", help="Inception for FID; auto: 'models pull fid-inception' brought it.")
+    ] = "auto",
+    limit: Limit = None,
+    seed: Seed = 0,
+    overwrite: options.Overwrite = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    offline: options.Offline = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Cut holes into photos and compare what inpainters make of them with what was there."""
+    speaker = _prepare(out, threads, overwrite=overwrite, quiet=quiet)
+    from objremove.evaluation.filling import choose_photos, evaluate_filling
+    from objremove.evaluation.methods import load_methods
+    from objremove.inpainting.classical import CLASSICAL
+    from objremove.training.library import PhotoLibrary, read_records
+
+    records = read_records(photos)
+    wanted = _chosen_sets(sets, read_records(outlines) if outlines else records, asked=sets is not None)
+    if scenes:
+        records = [record for record in records if not record.classes]
+    if not records:
+        raise UsageError("every photo has a labelled object: give others, or leave out --scenes")
+    library = PhotoLibrary([records[index] for index in choose_photos(len(records), limit, seed)])
+    distances, frechet, notes = _networks(perceptual, lpips, fid)
+    for note in notes:
+        speaker.say(note)
+    methods = load_methods(
+        inpainter or CLASSICAL, device=device, precision=precision, threads=threads, offline=offline, seed=seed
+    )
+    with speaker.progress("filling", "photos") as progress:
+        result = evaluate_filling(
+            library, wanted, methods, distances=distances, frechet=frechet, seed=seed, progress=progress
+        )
+    if not result.rows:
+        raise UsageError(f"none of {len(library)} photos could be used: {_left_out(result.failed, result.small)}")
+    _report_filling(out, result, library, list(methods), notes, seed=seed)
+    return _finished(speaker, out, result.failed)
+
+
+@app.command()
+def removal(
+    photos: Photos,
+    out: Out,
+    segmenter: options.Segmenter = "auto",
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Segmenter that looks at the results. Default: the same.",
+            rich_help_panel=options.MODELS,
+            show_default=False,
+        ),
+    ] = None,
+    inpainter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Remove with this one; repeatable. Default: auto.",
+            rich_help_panel=options.MODELS,
+            show_default=False,
+        ),
+    ] = None,
+    find_only: Annotated[bool, typer.Option("--find-only", help="Judge what is found, and fill nothing.")] = False,
+    conf: options.Confidence = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    overwrite: options.Overwrite = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    offline: options.Offline = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Find and remove labelled objects, and look whether they are gone."""
+    if find_only and (inpainter or judge):
+        raise UsageError("--find-only fills nothing: leave out --inpainter and --judge")
+    speaker = _prepare(out, threads, overwrite=overwrite, quiet=quiet)
+    from objremove.evaluation.filling import choose_photos
+    from objremove.evaluation.methods import load_methods
+    from objremove.evaluation.removal import evaluate_removal, is_judged
+    from objremove.remover import Remover
+    from objremove.training.library import PhotoLibrary, read_records
+
+    records = [record for record in read_records(photos) if is_judged(record)]
+    if not records:
+        raise UsageError("no photo has labels by hand (KEY.seg.png; in KEY.json, where there is one, label: human)")
+    library = PhotoLibrary([records[index] for index in choose_photos(len(records), limit, seed)])
+    shared = {"device": device, "precision": precision, "threads": threads, "offline": offline, "seed": seed}
+    finder = Remover(segmenter, confidence=conf, refine_masks=False, **shared)  # type: ignore[arg-type]
+    looker = Remover(judge or segmenter, confidence=conf, refine_masks=False, **shared)  # type: ignore[arg-type]
+    names = [] if find_only else inpainter or ["auto"]
+    methods = load_methods(names, segmenter, confidence=conf, **shared)
+    with speaker.progress("removing", "photos") as progress:
+        result = evaluate_removal(library, finder, methods, looker, progress=progress)
+    if not result.detection.confusion.any():
+        raise UsageError(f"none of {len(library)} photos could be used: {_left_out(result.failed, {})}")
+    _report_removal(out, result, library, list(methods), segmenter, judge or segmenter, seed=seed)
+    return _finished(speaker, out, result.failed)
+
+
+def _prepare(out: Path, threads: int | None, *, overwrite: bool, quiet: bool) -> Speaker:
+    missing = [name for name in ("torchmetrics", "matplotlib") if not importlib.util.find_spec(name)]
+    if missing:
+        raise UsageError(f"evaluation needs {' and '.join(missing)}: pip install 'objremove[eval]'")
+    check_replaceable(out / "report.md", overwrite=overwrite)
+    if threads is not None:
+        import cv2
+        import torch
+
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
+    return options.speaker(quiet, 0)
+
+
+def _chosen_sets(names: Sequence[str] | None, labelled: Sequence[Record], *, asked: bool) -> Mapping[str, HoleSet]:
+    from objremove.evaluation.holes import NAMES, hole_sets
+    from objremove.training.library import PhotoLibrary, ShapeBank
+
+    for name in names or ():
+        if name not in NAMES:
+            raise UsageError(f"unknown hole set {name!r}: take {', '.join(NAMES)}")
+    lenders = [record for record in labelled if record.classes]
+    known = hole_sets(ShapeBank(PhotoLibrary(lenders)) if lenders else None)
+    lost = [name for name in names or () if name not in known]
+    if lost:
+        raise UsageError(f"{lost[0]} needs labelled photos that lend their shapes: give --outlines")
+    return {name: known[name] for name in names} if names else known
+
+
+def _networks(
+    perceptual: Path | None, lpips: str, fid: str
+) -> tuple[dict[str, Distance], FrechetDistances | None, list[str]]:
+    """Scores that need networks, and a line for each that is left empty."""
+    from objremove.evaluation import networks
+
+    distances: dict[str, Distance] = {}
+    notes = []
+    vgg = networks.find_backbone(networks.LPIPS_MODEL, lpips)
+    inception = networks.find_backbone(networks.FID_MODEL, fid)
+    if vgg:
+        distances["lpips"] = networks.lpips(vgg)
+    else:
+        notes.append("LPIPS is left empty: its VGG-16 is not on this machine (objremove models pull vgg16)")
+    if perceptual:
+        distances["perceptual"] = networks.perceptual_distance(perceptual)
+    if not inception:
+        notes.append("FID is left empty: its Inception is not on this machine (objremove models pull fid-inception)")
+    return distances, networks.FrechetDistances(inception) if inception else None, notes
+
+
+def _report_filling(
+    out: Path, result: Filling, library: PhotoLibrary, methods: Sequence[str], notes: Sequence[str], *, seed: int
+) -> None:
+    from objremove.evaluation.report import Section, machine, score_tables, wins_table, write_report
+    from objremove.evaluation.rows import SCORES
+
+    found = {name for row in result.rows for name in row.scores}
+    scores = [name for name in SCORES if name in found or name == "lpips"]
+    tables = score_tables(result.rows, seed=seed, frechet=result.frechet, scores=scores)
+    main = [name for name in ("lpips", "perceptual", "ssim_hole") if name in found]
+    about = [
+        f"{len(library)} photos, seed {seed}; {_left_out(result.failed, result.small)}. {machine()}.",
+        "± is half of the 95 % bootstrap interval of the mean over photos; ↑ higher, ↓ lower, →1 nearer to 1 is better.",
+        *(f"{note}." for note in notes),
+        *(["FID of fewer than 2,000 photos says little."] if result.frechet else []),
+    ]
+    sections = [Section("What was measured", "\n\n".join(about))]
+    for group, table in tables.items():
+        wins = [wins_table(result.rows, name, group) for name in main]
+        sections.append(
+            Section(group, "Share of photos on which one method beats another, below the means.", [table, *wins])
+        )
+    write_report(
+        out,
+        "Filling",
+        result.rows,
+        sections,
+        sheet=result.sheet,
+        sheet_columns=["original", "hole", *methods],
+        seed=seed,
+    )
+    short = [name for name in (*main, "seam", "texture", "seconds") if name in found]
+    for group, table in score_tables(result.rows, seed=seed, scores=short).items():
+        _print_table(group, table)
+
+
+def _report_removal(
+    out: Path, result: Removal, library: PhotoLibrary, methods: Sequence[str], segmenter: str, judge: str, *, seed: int
+) -> None:
+    from objremove.evaluation.report import Section, machine, score_tables, write_csv, write_report
+    from objremove.evaluation.rows import Row
+
+    detection = result.detection
+    classes = _class_table(result)
+    about = f"{len(library)} photos, segmenter {segmenter}, seed {seed}; {_left_out(result.failed, {})}. {machine()}."
+    finding = (
+        f"Mean IoU {detection.mean_iou:.3f} over {int(detection.present.sum())} classes present, background among them. "
+        f"{int(detection.missed.sum())} of {int(detection.objects.sum())} labelled objects are missed, "
+        f"{int(detection.false.sum())} of {int(detection.found.sum())} found instances are false."
+    )
+    sections = [Section("What was measured", about), Section("Finding", finding, [classes])]
+    together = [Row("all classes", f"{row.photo} {row.group}", row.method, row.scores) for row in result.rows]
+    tables: Mapping[str, Cells] = {}
+    if methods:
+        tables = score_tables(together, seed=seed, scores=("found_again", "area_left", "seam", "texture", "seconds"))
+        asked = (
+            f"{result.requests} times a class was asked for of which the labels hold an object; {result.unfound} times nothing "
+            f"was found. Judge of the results: {judge}."
+        )
+        by_class = score_tables(result.rows, seed=seed, scores=("found_again", "area_left"))
+        sections.append(Section("After the removal", asked, list(tables.values())))
+        sections += [Section(f"After the removal: {name}", "", [table]) for name, table in by_class.items()]
+    write_report(
+        out,
+        "Removal",
+        result.rows,
+        sections,
+        sheet=result.sheet,
+        sheet_columns=["original", "hole", *methods],
+        seed=seed,
+    )
+    write_csv(out / "classes.csv", classes)
+    print(finding)
+    _print_table("IoU by class", classes)
+    for group, table in tables.items():
+        _print_table(group, table)
+
+
+def _class_table(result: Removal) -> Cells:
+    from objremove.classes import VOC
+
+    scores = result.detection
+    lines = [
+        [name, f"{scores.iou[label]:.2f}" if scores.present[label] else "", *(map(str, counts))]
+        for label, name in enumerate(VOC)
+        if scores.present[label] or scores.found[label]
+        for counts in [(scores.objects[label], scores.missed[label], scores.found[label], scores.false[label])]
+    ]
+    return [["class", "IoU", "objects", "missed", "found", "false"], *lines]
+
+
+def _left_out(failed: Mapping[str, str], small: Mapping[str, int]) -> str:
+    """What takes no part, in words."""
+    parts = [
+        f"{count} photos smaller than the crops of {', '.join(name for name in small if small[name] == count)}"
+        for count in dict.fromkeys(filter(None, small.values()))
+    ]
+    parts += [f"{key}: {reason}" for key, reason in failed.items()]
+    return "left out: " + "; ".join(parts) if parts else "none left out"
+
+
+def _print_table(title: str, cells: Cells) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*cells[0], title=title, title_justify="left", box=None, pad_edge=False)
+    for line in cells[1:]:
+        table.add_row(*line)
+    Console(highlight=False, width=_TABLE_WIDTH).print(table)
+
+
+def _finished(speaker: Speaker, out: Path, failed: Mapping[str, str]) -> int:
+    for key, reason in failed.items():
+        speaker.error(f"{key}: left out: {reason}")
+    speaker.say(f"report: {out / 'report.md'}")
+    return SOME_FAILED if failed else OK

@@ -1,0 +1,40 @@
+"""The inpainters that are judged side by side, each behind a `Remover` of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from objremove import models
+from objremove.errors import UsageError
+from objremove.remover import Remover
+
+
+def load_methods(inpainters: Sequence[str], segmenter: str = "auto", **options: Any) -> dict[str, Remover]:
+    """A ready `Remover` for each inpainter, by a short name; `options` are those of `Remover`.
+
+    Raises:
+        UsageError: one is named twice, or is unknown; ModelError: its weights cannot be had.
+    """
+    methods = {}
+    for label, name in zip(short_names(inpainters), inpainters, strict=True):
+        remover = Remover(segmenter, name, refine_masks=False, **options)
+        remover.prepare()
+        methods[label] = remover
+    return methods
+
+
+def short_names(inpainters: Sequence[str]) -> list[str]:
+    """Names of the registry and of plug-ins as they are, files by their folder and stem; as they were given where that is ambiguous.
+
+    Raises:
+        UsageError: one is named twice.
+    """
+    if len(set(inpainters)) < len(inpainters):
+        raise UsageError(f"an inpainter is named twice in {', '.join(inpainters)}: name each once")
+    short = [
+        "/".join(Path(name).with_suffix("").parts[-2:]) if name not in models.REGISTRY and Path(name).exists() else name
+        for name in inpainters
+    ]
+    return short if len(set(short)) == len(short) else list(inpainters)

@@ -1,0 +1,123 @@
+"""Removal judged on labelled photos: what is found, and what a segmenter still sees once it is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from objremove.classes import VOC
+from objremove.errors import ObjRemoveError
+from objremove.evaluation.detection import DetectionScores, labelled_classes, union_mask
+from objremove.evaluation.filling import SHEET_ROWS
+from objremove.evaluation.metrics import edge
+from objremove.evaluation.rows import Row
+from objremove.evaluation.sheets import SheetRow, tinted
+from objremove.remover import Remover
+from objremove.result import Result
+from objremove.training.library import Bytes, PhotoLibrary, Record
+from objremove.types import Mask
+
+NEIGHBOURHOOD = 0.05
+"""Width of the ring around a hole that still belongs to it, as a share of the photo's longer side."""
+
+
+@dataclass
+class Removal:
+    """What came out.
+
+    Attributes:
+        detection: how well objects are found.
+        rows: one for each method, photo and class that was found and removed; the group is the class.
+        requests: how many times an object's class was asked for; of these, `unfound` found nothing to remove.
+        unfound: see there.
+        sheet: rows of the contact sheet.
+        failed: photos that were left out because something is wrong with them, and why.
+    """
+
+    detection: DetectionScores = field(default_factory=DetectionScores)
+    rows: list[Row] = field(default_factory=list)
+    requests: int = 0
+    unfound: int = 0
+    sheet: list[SheetRow] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def is_judged(record: Record) -> bool:
+    """Whether the photo's labels are a person's work on every class: only these say what is missed and what is false."""
+    return record.labels is not None and record.label == "human"
+
+
+def evaluate_removal(
+    photos: PhotoLibrary,
+    finder: Remover,
+    methods: Mapping[str, Remover],
+    judge: Remover,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Removal:
+    """Find everything in every photo, then remove each class of which the labels hold an object.
+
+    Args:
+        photos: labelled ones (`is_judged`); one that cannot be read or filled is named in `failed` and left out.
+        finder: whose segmenter is judged.
+        methods: removers with the same segmenter, by the name of their inpainter; none: only finding is judged.
+        judge: whose segmenter looks at the results.
+        progress: called with (photos done, photos in all).
+    """
+    out = Removal()
+    for index, record in enumerate(photos.records):
+        if progress:
+            progress(index, len(photos))
+        try:
+            photo, labels = photos.photo(index), photos.labels(index)
+            out.detection.add(labels, finder.find(photo))
+            for label in labelled_classes(labels) if methods else ():
+                results = {method: remover(photo, VOC[label]) for method, remover in methods.items()}
+                _judge(out, record.key, VOC[label], photo, results, judge)
+                shown = results[next(iter(results))]
+                if shown.changed and len(out.sheet) <= index * SHEET_ROWS // len(photos):
+                    pictures = [photo, tinted(photo, shown.mask), *(result.pixels for result in results.values())]
+                    out.sheet.append((f"{VOC[label]}  {record.key}", pictures))
+        except ObjRemoveError as error:
+            out.failed[record.key] = str(error)
+    return out
+
+
+def _judge(out: Removal, key: str, name: str, photo: Bytes, results: Mapping[str, Result], judge: Remover) -> None:
+    """Rows for one class of one photo."""
+    out.requests += 1
+    if not next(iter(results.values())).changed:
+        out.unfound += 1
+        return
+    before: int | None = None
+    for method, result in results.items():
+        near = neighbourhood(result)
+        if before is None:
+            before = _seen_within(judge, photo, name, near)[1]
+        again, area = _seen_within(judge, result.pixels.astype(np.uint8), name, near)
+        scores = {
+            "found_again": float(again),
+            **edge(result.pixels.astype(np.uint8), result.mask),
+            "hole_share": float(result.mask.mean()),
+            "seconds": result.timings["fill"],
+        }
+        if before:
+            scores["area_left"] = area / before
+        out.rows.append(Row(name, key, method, scores))
+
+
+def neighbourhood(result: Result) -> Mask:
+    """(H, W) bool: the hole and a ring of `NEIGHBOURHOOD` around it."""
+    reach = 2 * round(NEIGHBOURHOOD * max(result.mask.shape)) + 1
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    return np.asarray(cv2.dilate(result.mask.view(np.uint8), brush), np.bool_)
+
+
+def _seen_within(judge: Remover, photo: Bytes, name: str, near: Mask) -> tuple[bool, int]:
+    """Whether an instance of the class lies at least half in there, and the pixels of it that the class covers."""
+    found = judge.find(photo, name)
+    again = any(bool(near[one.mask].mean() >= 0.5) for one in found)
+    return again, int((union_mask(found, name, near.shape) & near).sum())
