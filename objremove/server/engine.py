@@ -1,0 +1,221 @@
+"""What the server does with photos: find, select, remove. Called in the worker's thread, one job at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from objremove.inpainting.fill import fill_windows
+from objremove.instances import Instance
+from objremove.masks import read_mask
+from objremove.photo import format_name
+from objremove.remover import Remover, Work
+from objremove.request import Request
+from objremove.result import Result
+from objremove.server.intake import Intake, OpenPhoto
+from objremove.server.jobs import Job
+from objremove.server.pictures import outline, png_of
+from objremove.server.problems import Problem
+from objremove.server.settings import Settings
+from objremove.server.shelves import Choice, JobShelf, Models
+from objremove.server.store import Store, StoredPhoto, extension_of
+from objremove.types import Mask
+
+Numbered = tuple[int, Instance]
+
+
+@dataclass(frozen=True, eq=False)
+class Removal:
+    """What a client wants gone; names and values as those of `Remover` and of the command line.
+
+    Attributes:
+        photo: from which photo.
+        instances: ids of what was found or selected in it.
+        masks, keep_masks: files; white removes, white stays.
+        format, quality: of the result's file.
+    """
+
+    photo: StoredPhoto
+    choice: Choice
+    remove: Sequence[str] = ()
+    keep: Sequence[str] = ()
+    instances: Sequence[str] = ()
+    points: Sequence[str] = ()
+    boxes: Sequence[str] = ()
+    masks: Sequence[bytes] = ()
+    keep_masks: Sequence[bytes] = ()
+    dilate: str = "auto"
+    feather: int | None = None
+    confidence: float | None = None
+    format: str | None = None
+    quality: int | None = None
+
+    def check(self) -> None:
+        """Raise what can be known to be wrong before any work."""
+        self.choice.check()
+        self.photo.instances(self.instances)
+        format_name(self.format)
+        if not (self.remove or self.instances or self.points or self.boxes or self.masks):
+            raise Problem(
+                422, "invalid", "nothing to remove was named: give remove, instances, points, boxes or a mask"
+            )
+
+
+class Engine:
+    """The models and photos of a server, and what is done with them."""
+
+    def __init__(self, settings: Settings, store: Store, intake: Intake) -> None:
+        self._settings, self._store, self._intake = settings, store, intake
+        self._models = Models(settings)
+
+    def warm_up(self) -> None:
+        """Load what the server was started with, so that the first client needn't wait for it."""
+        remover = Remover()
+        remover.shelf = JobShelf(self._models, Choice(), {}, _silent)
+        remover.prepare("all")
+
+    def find(
+        self, job: Job, stored: StoredPhoto, remove: Sequence[str], choice: Choice, confidence: float | None
+    ) -> Any:
+        """What is in a photo, as JSON."""
+        opened = self._read(job, stored)
+        remover = self._remover(job, opened, choice, confidence=confidence)
+        shelf = remover.shelf
+        assert isinstance(shelf, JobShelf)
+        instances = remover.find(opened.photo, list(remove) or "all")
+        found = numbered(instances)
+        ids = stored.remember(found)
+        counts: dict[str, int] = {}
+        for one in instances:
+            counts[one.label] = counts.get(one.label, 0) + 1
+        return {
+            **_frame(stored),
+            "models": shelf.used,
+            "instances": [described(one, key, number) for (number, one), key in zip(found, ids, strict=True)],
+            "classes": counts,
+        }
+
+    def select(self, job: Job, stored: StoredPhoto, points: Sequence[Any], boxes: Sequence[Any], choice: Choice) -> Any:
+        """What a client points at, as JSON: one instance."""
+        opened = self._read(job, stored)
+        remover = self._remover(job, opened, choice)
+        chosen = remover.shelf.prompter().select(opened.photo.pixels, points=points, boxes=boxes)
+        if not chosen:
+            raise Problem(422, "nothing_found", "nothing stands out there: draw a box around it, or a mask")
+        (key,) = stored.remember([(1, chosen[0])])
+        return {**_frame(stored), **described(chosen[0], key, 1)}
+
+    def remove(self, job: Job, removal: Removal) -> Any:
+        """The photo without what was named, kept as a photo of its own; what became of it, as JSON."""
+        opened = self._read(job, removal.photo)
+        remover = self._remover(
+            job, opened, removal.choice, confidence=removal.confidence, dilate=removal.dilate, feather=removal.feather
+        )
+        work = self._start(remover, opened, removal)
+        job.enter("fill")
+        if work.filling is not None:
+            with work.steps.clock.stage("fill"):
+                fill_windows(work.filling, remover.inpainter(), progress=job.progress)
+        result = remover.finish(work)
+        job.enter("encode")
+        return self._kept(result, removal)
+
+    # ------------------------------------------------------------------ its parts
+
+    def _read(self, job: Job, stored: StoredPhoto) -> OpenPhoto:
+        job.enter("read")
+        return self._intake.opened(stored)
+
+    def _remover(self, job: Job, opened: OpenPhoto, choice: Choice, **options: Any) -> Remover:
+        remover = Remover(**options, threads=self._settings.threads)
+        remover.shelf = JobShelf(self._models, choice, opened.found, job.enter)
+        return remover
+
+    def _start(self, remover: Remover, opened: OpenPhoto, removal: Removal) -> Work:
+        size = opened.photo.size
+        going = removal.photo.instances(removal.instances)
+        labels = {one.label for one in going}
+        # As `--remove person#2` does: what goes doesn't grow into the others of its class.
+        spare = [one for _, one in removal.photo.found.values() if one.label in labels and one not in going]
+        request = Request(
+            remove=list(removal.remove),
+            keep=list(removal.keep),
+            points=list(removal.points),
+            boxes=list(removal.boxes),
+            masks=[self._intake.mask(data, size) for data in removal.masks],
+            instances=going if removal.instances else None,
+            spare=spare,
+        )
+        work = remover.start(opened.photo, request)
+        if not removal.keep_masks:
+            return work
+        staying = np.zeros(size, np.bool_)
+        for data in removal.keep_masks:
+            staying |= read_mask(self._intake.mask(data, size), size)
+        eraser = Instance.from_mask(staying, label="keep", source="file")
+        cut = [part for one in work.going if (part := without(one, staying))]
+        return remover.start(opened.photo, Request(instances=cut, spare=[*work.kept, *([eraser] if eraser else [])]))
+
+    def _kept(self, result: Result, removal: Removal) -> dict[str, Any]:
+        source = removal.photo
+        warnings, kept = result.warnings, source
+        if result.changed:
+            encoded = result.photo.encode(
+                result.pixels, result.mask, alpha=result.alpha, format=removal.format, quality=removal.quality
+            )
+            extension = source.extension if encoded.format == source.format else extension_of(encoded.format)
+            kept = StoredPhoto(encoded.data, encoded.format, source.size, source.stem, extension, removed=True)
+            kept.mask = png_of(result.mask)
+            self._store.add(kept)
+            warnings = (*warnings, *encoded.warnings)
+        return {
+            **_frame(kept),
+            "changed": result.changed,
+            "name": kept.name,
+            "bytes": len(kept.data),
+            "format": kept.format,
+            "instances": [described(one) for one in result.instances],
+            "kept": [described(one) for one in result.kept],
+            "mask_area": int(np.count_nonzero(result.mask)),
+            "timings": {stage: round(seconds, 4) for stage, seconds in result.timings.items()},
+            "windows": result.windows,
+            "models": result.models,
+            "notes": list(result.notes),
+            "warnings": list(warnings),
+        }
+
+
+def _silent(_: str) -> None:
+    """Nobody listens."""
+
+
+def _frame(stored: StoredPhoto) -> dict[str, Any]:
+    return {"photo_id": stored.photo_id, "width": stored.size[1], "height": stored.size[0]}
+
+
+def numbered(instances: Iterable[Instance]) -> list[Numbered]:
+    """Each instance with its number within its class, in the order in which `Remover.find` gives them."""
+    counts: dict[str, int] = {}
+    result = []
+    for one in instances:
+        counts[one.label] = counts.get(one.label, 0) + 1
+        result.append((counts[one.label], one))
+    return result
+
+
+def described(one: Instance, key: str | None = None, number: int | None = None) -> dict[str, Any]:
+    """An instance as JSON, with its outline; `key` and `number` where it can be named again."""
+    named = {} if key is None else {"id": key, "number": number}
+    data = one.to_dict(rle=False)
+    return {**named, **data, "outline": outline(one)}
+
+
+def without(one: Instance, staying: Mask) -> Instance | None:
+    """The instance less what must stay; None where nothing is left of it."""
+    x0, y0, x1, y1 = one.box
+    crop = one.crop & ~staying[y0:y1, x0:x1]
+    left = Instance.from_crop(crop, (x0, y0), one.size, label=one.label, score=one.score, source=one.source)
+    return None if left is None else replace(left, boundary_error=one.boundary_error)

@@ -1,0 +1,191 @@
+"""The photos that clients have sent and the results made of them: in memory, under ids that cannot be guessed, until they expire."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+import time
+import unicodedata
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from objremove.instances import Instance
+from objremove.server.problems import Problem
+
+EXTENSIONS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "HEIF": (".heic", ".heif", ".hif"),
+}
+"""Extensions of each format that is read, the usual one first."""
+
+MEDIA_TYPES = {
+    "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "TIFF": "image/tiff",
+    "AVIF": "image/avif",
+    "BMP": "image/bmp",
+    "GIF": "image/gif",
+    "PPM": "image/x-portable-anymap",
+    "HEIF": "image/heif",
+}
+_LONGEST_STEM = 80
+
+
+@dataclass(eq=False)
+class StoredPhoto:
+    """One photo, as it came or as a result.
+
+    Attributes:
+        data: the file.
+        format: Pillow's name of its format.
+        size: (H, W), upright.
+        stem: its name without extension, made harmless.
+        extension: with its dot.
+        removed: whether it is a result.
+        mask: a result's mask as a PNG file.
+        photo_id: what clients call it.
+        found: what was found in it, by id; each with its number within its class.
+        previews: encoded previews by longest side.
+    """
+
+    data: bytes
+    format: str
+    size: tuple[int, int]
+    stem: str
+    extension: str
+    removed: bool = False
+    mask: bytes | None = None
+    photo_id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+    found: dict[str, tuple[int, Instance]] = field(default_factory=dict)
+    previews: dict[int, bytes] = field(default_factory=dict)
+    used: float = field(default_factory=time.monotonic)
+
+    @property
+    def name(self) -> str:
+        """The file name to download it under."""
+        return self.stem + (".removed" if self.removed else "") + self.extension
+
+    @property
+    def media_type(self) -> str:
+        """What the file is, by its content; never what a client said."""
+        return MEDIA_TYPES.get(self.format, "application/octet-stream")
+
+    @property
+    def cost(self) -> int:
+        """Bytes that it takes in memory."""
+        masks = sum(one.crop.nbytes for _, one in list(self.found.values()))
+        return len(self.data) + len(self.mask or b"") + masks + sum(map(len, list(self.previews.values())))
+
+    def remember(self, instances: Iterable[tuple[int, Instance]]) -> list[str]:
+        """Keep what was found; the ids, in the same order. What is known already keeps its id."""
+        known = {id(one): key for key, (_, one) in self.found.items()}
+        ids = []
+        for number, one in instances:
+            key = known.get(id(one)) or secrets.token_urlsafe(9)
+            self.found[key] = (number, one)
+            ids.append(key)
+        return ids
+
+    def instances(self, ids: Iterable[str]) -> list[Instance]:
+        """The instances of those ids; Problem where one is not of this photo."""
+        try:
+            return [self.found[key][1] for key in dict.fromkeys(ids)]
+        except KeyError:
+            raise Problem(404, "unknown_instance", "no such instance in this photo: ask /v1/detect again") from None
+
+
+class Store:
+    """Keeps photos until they have not been used for a while, or others need their room. Thread-safe.
+
+    Args:
+        most_bytes: of all photos together.
+        seconds: without use.
+    """
+
+    def __init__(self, most_bytes: float, seconds: float, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._photos: OrderedDict[str, StoredPhoto] = OrderedDict()
+        self._most_bytes, self.seconds, self._now = most_bytes, seconds, now
+        self._lock = threading.Lock()
+
+    def add(self, photo: StoredPhoto) -> StoredPhoto:
+        """Keep a photo; the least recently used ones make room."""
+        if photo.cost > self._most_bytes:
+            raise Problem(413, "too_large", "the photo is larger than all that this server keeps: --keep-megabytes")
+        with self._lock:
+            photo.used = self._now()
+            self._photos[photo.photo_id] = photo
+            self._tidy()
+        return photo
+
+    def get(self, photo_id: str) -> StoredPhoto:
+        """The photo of that id, which counts as a use.
+
+        Raises:
+            Problem: 404, there is none, or there is none any more.
+        """
+        with self._lock:
+            self._tidy()
+            if photo_id not in self._photos:
+                raise Problem(404, "unknown_photo", "no such photo: it expired or was deleted; send it again")
+            photo = self._photos[photo_id]
+            photo.used = self._now()
+            self._photos.move_to_end(photo_id)
+            return photo
+
+    def delete(self, photo_id: str) -> None:
+        """Forget a photo; Problem (404) where there is none."""
+        self.get(photo_id)
+        with self._lock:
+            self._photos.pop(photo_id, None)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        with self._lock:
+            self._photos.clear()
+
+    @property
+    def totals(self) -> tuple[int, int]:
+        """How many photos there are, and their bytes."""
+        with self._lock:
+            self._tidy()
+            return len(self._photos), sum(photo.cost for photo in self._photos.values())
+
+    def _tidy(self) -> None:
+        """Forget what has expired, then what is over the limit, the least recently used first; under the lock."""
+        oldest = self._now() - self.seconds
+        costs = {key: photo.cost for key, photo in self._photos.items()}
+        total = sum(costs.values())
+        for key in list(self._photos):
+            if self._photos[key].used > oldest and (total <= self._most_bytes or len(self._photos) == 1):
+                break
+            total -= costs[key]
+            del self._photos[key]
+
+
+def harmless_stem(name: str | None) -> str:
+    """What is left of a client's file name for the name of a download: no folders, controls or tricks of direction, no extension."""
+    base = re.split(r"[/\\]", name or "")[-1]
+    base = unicodedata.normalize("NFC", base)
+    base = "".join(sign for sign in base if unicodedata.category(sign)[0] not in "CZ" or sign == " ")
+    base = re.sub(r'[<>:"|?*;%]', "_", base)
+    stem = base.rpartition(".")[0] if base.rpartition(".")[0].strip(". ") else base
+    return stem.strip(". ")[:_LONGEST_STEM].strip(". ") or "photo"
+
+
+def extension_of(format: str, name: str | None = None) -> str:
+    """The extension of a download: the client's own where it is one of that format."""
+    usual = EXTENSIONS.get(format, ("",))
+    theirs = re.search(r"\.[A-Za-z]{1,5}$", name or "")
+    return theirs[0].lower() if theirs and theirs[0].lower() in usual else usual[0]
