@@ -345,7 +345,7 @@ class TestCommands:
     def test_finding_only(self, photos: Path, tmp_path: Path):
         code, text = self.run("removal", photos, "--out", tmp_path / "out", "--find-only", "--limit", 2)
         assert code == 0
-        assert "Mean IoU" in text
+        assert "mean IoU" in text
         with (tmp_path / "out" / "classes.csv").open() as file:
             assert {row["class"] for row in csv.DictReader(file)} >= {"background", "person"}
 

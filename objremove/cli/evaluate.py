@@ -15,12 +15,10 @@ from objremove.cli.output import check_replaceable
 from objremove.errors import UsageError
 
 if TYPE_CHECKING:
-    from objremove.evaluation.filling import Filling
     from objremove.evaluation.holes import HoleSet
     from objremove.evaluation.networks import Distance, FrechetDistances
-    from objremove.evaluation.removal import Removal
-    from objremove.evaluation.report import Cells
-    from objremove.training.library import PhotoLibrary, Record
+    from objremove.evaluation.output import Cells
+    from objremove.training.library import Record
 
 app = typer.Typer(help="Judge fills and removals on photos whose truth is known.", no_args_is_help=True)
 
@@ -89,19 +87,21 @@ def filling(
     quiet: options.Quiet = False,
 ) -> int:
     """Cut holes into photos and compare what inpainters make of them with what was there."""
-    speaker = _prepare(out, threads, overwrite=overwrite, quiet=quiet)
-    from objremove.evaluation.filling import choose_photos, evaluate_filling
+    speaker = _prepare(out, overwrite=overwrite, quiet=quiet)
+    from objremove.evaluation.filling import evaluate_filling
     from objremove.evaluation.methods import load_methods
+    from objremove.evaluation.reports import left_out, report_filling
+    from objremove.evaluation.statistics import draw_photos
     from objremove.inpainting.classical import CLASSICAL
     from objremove.training.library import PhotoLibrary, read_records
 
     records = read_records(photos)
-    wanted = _chosen_sets(sets, read_records(outlines) if outlines else records, asked=sets is not None)
+    wanted = _chosen_sets(sets, read_records(outlines) if outlines else records)
     if scenes:
         records = [record for record in records if not record.classes]
     if not records:
         raise UsageError("every photo has a labelled object: give others, or leave out --scenes")
-    library = PhotoLibrary([records[index] for index in choose_photos(len(records), limit, seed)])
+    library = PhotoLibrary([records[index] for index in draw_photos(len(records), limit, seed)])
     distances, frechet, notes = _networks(perceptual, lpips, fid)
     for note in notes:
         speaker.say(note)
@@ -113,8 +113,9 @@ def filling(
             library, wanted, methods, distances=distances, frechet=frechet, seed=seed, progress=progress
         )
     if not result.rows:
-        raise UsageError(f"none of {len(library)} photos could be used: {_left_out(result.failed, result.small)}")
-    _report_filling(out, result, library, list(methods), notes, seed=seed)
+        raise UsageError(f"none of {len(library)} photos could be used: {left_out(result.failed, result.small)}")
+    for title, table in report_filling(out, result, len(library), methods, notes, seed=seed).items():
+        _print_table(title, table)
     return _finished(speaker, out, result.failed)
 
 
@@ -155,17 +156,18 @@ def removal(
     """Find and remove labelled objects, and look whether they are gone."""
     if find_only and (inpainter or judge):
         raise UsageError("--find-only fills nothing: leave out --inpainter and --judge")
-    speaker = _prepare(out, threads, overwrite=overwrite, quiet=quiet)
-    from objremove.evaluation.filling import choose_photos
+    speaker = _prepare(out, overwrite=overwrite, quiet=quiet)
     from objremove.evaluation.methods import load_methods
     from objremove.evaluation.removal import evaluate_removal, is_judged
+    from objremove.evaluation.reports import left_out, report_removal
+    from objremove.evaluation.statistics import draw_photos
     from objremove.remover import Remover
     from objremove.training.library import PhotoLibrary, read_records
 
     records = [record for record in read_records(photos) if is_judged(record)]
     if not records:
         raise UsageError("no photo has labels by hand (KEY.seg.png; in KEY.json, where there is one, label: human)")
-    library = PhotoLibrary([records[index] for index in choose_photos(len(records), limit, seed)])
+    library = PhotoLibrary([records[index] for index in draw_photos(len(records), limit, seed)])
     shared = {"device": device, "precision": precision, "threads": threads, "offline": offline, "seed": seed}
     finder = Remover(segmenter, confidence=conf, refine_masks=False, **shared)  # type: ignore[arg-type]
     looker = Remover(judge or segmenter, confidence=conf, refine_masks=False, **shared)  # type: ignore[arg-type]
@@ -174,26 +176,22 @@ def removal(
     with speaker.progress("removing", "photos") as progress:
         result = evaluate_removal(library, finder, methods, looker, progress=progress)
     if not result.detection.confusion.any():
-        raise UsageError(f"none of {len(library)} photos could be used: {_left_out(result.failed, {})}")
-    _report_removal(out, result, library, list(methods), segmenter, judge or segmenter, seed=seed)
+        raise UsageError(f"none of {len(library)} photos could be used: {left_out(result.failed)}")
+    about = f"{len(library)} photos, segmenter {segmenter}, judge {judge or segmenter}"
+    for title, table in report_removal(out, result, about, methods, seed=seed).items():
+        _print_table(title, table)
     return _finished(speaker, out, result.failed)
 
 
-def _prepare(out: Path, threads: int | None, *, overwrite: bool, quiet: bool) -> Speaker:
+def _prepare(out: Path, *, overwrite: bool, quiet: bool) -> Speaker:
     missing = [name for name in ("torchmetrics", "matplotlib") if not importlib.util.find_spec(name)]
     if missing:
         raise UsageError(f"evaluation needs {' and '.join(missing)}: pip install 'objremove[eval]'")
     check_replaceable(out / "report.md", overwrite=overwrite)
-    if threads is not None:
-        import cv2
-        import torch
-
-        torch.set_num_threads(threads)
-        cv2.setNumThreads(threads)
     return options.speaker(quiet, 0)
 
 
-def _chosen_sets(names: Sequence[str] | None, labelled: Sequence[Record], *, asked: bool) -> Mapping[str, HoleSet]:
+def _chosen_sets(names: Sequence[str] | None, labelled: Sequence[Record]) -> Mapping[str, HoleSet]:
     from objremove.evaluation.holes import NAMES, hole_sets
     from objremove.training.library import PhotoLibrary, ShapeBank
 
@@ -227,107 +225,6 @@ def _networks(
     if not inception:
         notes.append("FID is left empty: its Inception is not on this machine (objremove models pull fid-inception)")
     return distances, networks.FrechetDistances(inception) if inception else None, notes
-
-
-def _report_filling(
-    out: Path, result: Filling, library: PhotoLibrary, methods: Sequence[str], notes: Sequence[str], *, seed: int
-) -> None:
-    from objremove.evaluation.report import Section, machine, score_tables, wins_table, write_report
-    from objremove.evaluation.rows import SCORES
-
-    found = {name for row in result.rows for name in row.scores}
-    scores = [name for name in SCORES if name in found or name == "lpips"]
-    tables = score_tables(result.rows, seed=seed, frechet=result.frechet, scores=scores)
-    main = [name for name in ("lpips", "perceptual", "ssim_hole") if name in found]
-    about = [
-        f"{len(library)} photos, seed {seed}; {_left_out(result.failed, result.small)}. {machine()}.",
-        "± is half of the 95 % bootstrap interval of the mean over photos; ↑ higher, ↓ lower, →1 nearer to 1 is better.",
-        *(f"{note}." for note in notes),
-        *(["FID of fewer than 2,000 photos says little."] if result.frechet else []),
-    ]
-    sections = [Section("What was measured", "\n\n".join(about))]
-    for group, table in tables.items():
-        wins = [wins_table(result.rows, name, group) for name in main]
-        sections.append(
-            Section(group, "Share of photos on which one method beats another, below the means.", [table, *wins])
-        )
-    write_report(
-        out,
-        "Filling",
-        result.rows,
-        sections,
-        sheet=result.sheet,
-        sheet_columns=["original", "hole", *methods],
-        seed=seed,
-    )
-    short = [name for name in (*main, "seam", "texture", "seconds") if name in found]
-    for group, table in score_tables(result.rows, seed=seed, scores=short).items():
-        _print_table(group, table)
-
-
-def _report_removal(
-    out: Path, result: Removal, library: PhotoLibrary, methods: Sequence[str], segmenter: str, judge: str, *, seed: int
-) -> None:
-    from objremove.evaluation.report import Section, machine, score_tables, write_csv, write_report
-    from objremove.evaluation.rows import Row
-
-    detection = result.detection
-    classes = _class_table(result)
-    about = f"{len(library)} photos, segmenter {segmenter}, seed {seed}; {_left_out(result.failed, {})}. {machine()}."
-    finding = (
-        f"Mean IoU {detection.mean_iou:.3f} over {int(detection.present.sum())} classes present, background among them. "
-        f"{int(detection.missed.sum())} of {int(detection.objects.sum())} labelled objects are missed, "
-        f"{int(detection.false.sum())} of {int(detection.found.sum())} found instances are false."
-    )
-    sections = [Section("What was measured", about), Section("Finding", finding, [classes])]
-    together = [Row("all classes", f"{row.photo} {row.group}", row.method, row.scores) for row in result.rows]
-    tables: Mapping[str, Cells] = {}
-    if methods:
-        tables = score_tables(together, seed=seed, scores=("found_again", "area_left", "seam", "texture", "seconds"))
-        asked = (
-            f"{result.requests} times a class was asked for of which the labels hold an object; {result.unfound} times nothing "
-            f"was found. Judge of the results: {judge}."
-        )
-        by_class = score_tables(result.rows, seed=seed, scores=("found_again", "area_left"))
-        sections.append(Section("After the removal", asked, list(tables.values())))
-        sections += [Section(f"After the removal: {name}", "", [table]) for name, table in by_class.items()]
-    write_report(
-        out,
-        "Removal",
-        result.rows,
-        sections,
-        sheet=result.sheet,
-        sheet_columns=["original", "hole", *methods],
-        seed=seed,
-    )
-    write_csv(out / "classes.csv", classes)
-    print(finding)
-    _print_table("IoU by class", classes)
-    for group, table in tables.items():
-        _print_table(group, table)
-
-
-def _class_table(result: Removal) -> Cells:
-    from objremove.classes import VOC
-
-    scores = result.detection
-    lines = [
-        [name, f"{scores.iou[label]:.2f}" if scores.present[label] else "", *(map(str, counts))]
-        for label, name in enumerate(VOC)
-        if scores.present[label] or scores.found[label]
-        for counts in [(scores.objects[label], scores.missed[label], scores.found[label], scores.false[label])]
-    ]
-    return [["class", "IoU", "objects", "missed", "found", "false"], *lines]
-
-
-def _left_out(failed: Mapping[str, str], small: Mapping[str, int]) -> str:
-    """What takes no part, in words."""
-    parts = [
-        f"{count} photos smaller than the crops of {', '.join(name for name in small if small[name] == count)}"
-        for count in dict.fromkeys(filter(None, small.values()))
-    ]
-    parts += [f"{key}: {reason}" for key, reason in failed.items()]
-    return "left out: " + "; ".join(parts) if parts else "none left out"
 
 
 def _print_table(title: str, cells: Cells) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from objremove.errors import ObjRemoveError
@@ -80,21 +80,15 @@ def evaluate_filling(
             if len(rows) <= index * SHEET_ROWS // len(photos):
                 rows.append((f"{name}  {case.photo}", [case.original, tinted(case.original, case.hole), *pictures]))
             for method, (picture, seconds) in filled.items():
-                scores = {
-                    **{score: measure(picture, case.original, case.hole) for score, measure in distances.items()},
-                    **fidelity(picture, case.original, case.hole),
-                    **edge(picture, case.hole),
-                    "hole_share": float(case.hole.mean()),
-                    "seconds": seconds,
-                }
+                scores = {**_scores(picture, case, distances), "seconds": seconds}
                 out.rows.append(Row(name, case.photo, method, scores))
                 if frechet:
                     frechet.update(method, picture, case.original)
         if frechet:
             out.frechet |= {(name, method): value for method, value in frechet.compute().items()}
     for rows in shown.values():
-        wanted = max(1, SHEET_ROWS // len(shown))
-        out.sheet += [rows[at * len(rows) // wanted] for at in range(min(wanted, len(rows)))]
+        count = min(len(rows), max(1, SHEET_ROWS // len(shown)))
+        out.sheet += [rows[at * len(rows) // count] for at in range(count)]
     return out
 
 
@@ -104,10 +98,10 @@ def _fill(remover: Remover, case: Case) -> tuple[Bytes, float]:
     return result.pixels.astype("uint8"), result.timings["fill"]
 
 
-def choose_photos(count: int, limit: int | None, seed: int) -> Sequence[int]:
-    """Indices of `limit` photos of `count`, drawn by the seed, in their order; all where there is no limit."""
-    import numpy as np
-
-    if limit is None or limit >= count:
-        return range(count)
-    return sorted(int(index) for index in np.random.default_rng(seed).permutation(count)[:limit])
+def _scores(filled: Bytes, case: Case, distances: Mapping[str, Distance]) -> dict[str, float]:
+    return {
+        **{score: measure(filled, case.original, case.hole) for score, measure in distances.items()},
+        **fidelity(filled, case.original, case.hole),
+        **edge(filled, case.hole),
+        "hole_share": float(case.hole.mean()),
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +38,9 @@ def short_names(inpainters: Sequence[str]) -> list[str]:
         for name in inpainters
     ]
     return short if len(set(short)) == len(short) else list(inpainters)
+
+
+def describe(methods: Mapping[str, Remover]) -> str:
+    """Every method, with the beginning of its weight file's SHA-256 where it has one."""
+    hashes = {name: remover.shelf.identity(remover.shelf.inpainter())[1] for name, remover in methods.items()}
+    return ", ".join(f"{name} (sha256 {digest[:16]})" if digest else name for name, digest in hashes.items())

@@ -37,6 +37,7 @@ def plot_scores(rows: Sequence[Row], path: Path, *, seed: int) -> None:
                 axes.errorbar(x, mean, yerr=(below, above), fmt="o", capsize=3, color=f"C{number}", label=method)
         axes.set_title(SCORES[name].heading, fontsize=10)
         axes.set_xticks(range(len(groups)), groups, rotation=30, ha="right", fontsize=8)
+        axes.set_xlim(-0.5, len(groups) - 0.5)
         axes.grid(axis="y", alpha=0.3)
     _legend(figure)
     figure.savefig(path, dpi=90)

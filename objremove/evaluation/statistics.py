@@ -13,6 +13,13 @@ from objremove.evaluation.rows import SCORES, Row
 _RESAMPLES = 1000
 
 
+def draw_photos(count: int, limit: int | None, seed: int) -> Sequence[int]:
+    """Indices of `limit` photos of `count`, drawn by the seed, in their order; all where there is no limit."""
+    if limit is None or limit >= count:
+        return range(count)
+    return sorted(int(index) for index in np.random.default_rng(seed).permutation(count)[:limit])
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean over `count` photos, and the 95 % bootstrap interval of it."""

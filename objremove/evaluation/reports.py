@@ -1,0 +1,94 @@
+"""What the two reports say: the words and tables of report.md, and the short tables that the command prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from objremove.classes import VOC
+from objremove.evaluation.filling import Filling
+from objremove.evaluation.methods import describe
+from objremove.evaluation.output import Cells, Section, machine, score_tables, wins_table, write_csv, write_report
+from objremove.evaluation.removal import Removal
+from objremove.evaluation.rows import SCORES, Row
+from objremove.remover import Remover
+
+_MARKS = (
+    "± is half of the 95 % bootstrap interval of the mean over photos; ↑ higher, ↓ lower, →1 nearer to 1 is better."
+)
+
+
+def report_filling(
+    out: Path, result: Filling, count: int, methods: Mapping[str, Remover], notes: Sequence[str], *, seed: int
+) -> dict[str, Cells]:
+    """Write the report of a run over `count` photos into `out`; `notes` tell of empty columns. Returns the short tables by set."""
+    found = {name for row in result.rows for name in row.scores}
+    about = [
+        f"{count} photos, seed {seed}; {left_out(result.failed, result.small)}.",
+        f"Methods: {describe(methods)}. Machine: {machine()}.",
+        _MARKS,
+        *(f"{note}." for note in notes),
+        *(["FID of fewer than 2,000 photos says little."] if result.frechet else []),
+    ]
+    sections = [Section("What was measured", "\n\n".join(about))]
+    main = [name for name in ("lpips", "perceptual", "ssim_hole") if name in found]
+    columns = [name for name in SCORES if name in found or name == "lpips"]
+    for group, table in score_tables(result.rows, seed=seed, frechet=result.frechet, scores=columns).items():
+        wins = [wins_table(result.rows, name, group) for name in main]
+        sections.append(Section(group, "Below the means: on which share of the photos a method wins.", [table, *wins]))
+    names = ["original", "hole", *methods]
+    write_report(out, "Filling", result.rows, sections, sheet=result.sheet, sheet_columns=names, seed=seed)
+    short = [name for name in (*main, "seam", "texture", "seconds") if name in found]
+    return score_tables(result.rows, seed=seed, scores=short)
+
+
+def report_removal(
+    out: Path, result: Removal, about: str, methods: Mapping[str, Remover], *, seed: int
+) -> dict[str, Cells]:
+    """Write the report into `out`; `about` names photos and segmenters. Returns the short tables by title."""
+    classes = _class_table(result)
+    scores = result.detection
+    finding = (
+        f"mean IoU {scores.mean_iou:.3f} over {scores.present.sum()} classes present, background among them; "
+        f"{scores.missed.sum()} of {scores.objects.sum()} labelled objects missed, "
+        f"{scores.false.sum()} of {scores.found.sum()} found instances false"
+    )
+    measured = f"{about}, seed {seed}; {left_out(result.failed)}. Machine: {machine()}."
+    sections = [Section("What was measured", measured), Section("Finding", f"Score: {finding}.", [classes])]
+    tables = {finding: classes}
+    if methods:
+        together = [Row("all classes", f"{row.photo} {row.group}", row.method, row.scores) for row in result.rows]
+        after = score_tables(together, seed=seed, scores=("found_again", "area_left", "seam", "texture", "seconds"))
+        by_class = score_tables(result.rows, seed=seed, scores=("found_again", "area_left"))
+        asked = (
+            f"{result.requests} times a class was asked for of which the labels hold an object; {result.unfound} times "
+            f"nothing was found. Methods: {describe(methods)}.\n\n{_MARKS}"
+        )
+        sections.append(Section("After the removal", asked, list(after.values())))
+        sections += [Section(f"After the removal: {name}", "", [table]) for name, table in by_class.items()]
+        tables |= after
+    names = ["original", "hole", *methods]
+    write_report(out, "Removal", result.rows, sections, sheet=result.sheet, sheet_columns=names, seed=seed)
+    write_csv(out / "classes.csv", classes)
+    return tables
+
+
+def left_out(failed: Mapping[str, str], small: Mapping[str, int] | None = None) -> str:
+    """What takes no part, in words: photos with their errors, and numbers of those too small by set."""
+    counts = {name: count for name, count in (small or {}).items() if count}
+    parts = [
+        f"{count} photos smaller than the crops of {', '.join(name for name in counts if counts[name] == count)}"
+        for count in dict.fromkeys(counts.values())
+    ]
+    parts += [f"{key}: {reason}" for key, reason in failed.items()]
+    return "left out: " + "; ".join(parts) if parts else "none left out"
+
+
+def _class_table(result: Removal) -> Cells:
+    scores = result.detection
+    lines = []
+    for label, name in enumerate(VOC):
+        if scores.present[label] or scores.found[label]:
+            counts = (scores.objects[label], scores.missed[label], scores.found[label], scores.false[label])
+            lines.append([name, f"{scores.iou[label]:.2f}" if scores.present[label] else "", *map(str, counts)])
+    return [["class", "IoU", "objects", "missed", "found", "false"], *lines]
