@@ -1,0 +1,386 @@
+// @ts-check
+/** One photo on its way: sent, searched, marked, removed from, and every result of it. Knows the server, and no element. */
+
+import * as api from "./api.js";
+import { follow } from "./jobs.js";
+import { maskFiles } from "./mask.js";
+import { NOTHING, boxAround, inWords, isEmpty, withPrompted } from "./selection.js";
+import { Timeline } from "./timeline.js";
+
+/** @import { Box, Instance, Job, Point } from "./types.js" */
+/** @import { Prompted, Selection } from "./selection.js" */
+/** @import { Waiting } from "./api.js" */
+
+/**
+ * @typedef {object} Step  the photo as it came, or one result
+ * @property {string} photoId  on the server; empty until it was sent
+ * @property {string} title
+ * @property {Instance[]} found
+ * @property {"waiting" | "searching" | "done"} search
+ * @property {Timeline<Selection>} marks
+ * @property {Box | null} changed  what was removed to get here
+ * @property {readonly string[]} notes  what the server wants known about it
+ *
+ * @typedef {{dilate: string, segmenter: string, prompter: string, inpainter: string}} Choices
+ */
+
+const HARDER = 0.2; // least score of what is found by looking harder
+
+/** Fires `change` whenever something to be seen is different, and `say` with a line for the user. */
+export class Session extends EventTarget {
+  /** Why the photo cannot be worked on, in the server's words. */
+  refusal = "";
+  format = "";
+  /** @type {Job | null} */
+  job = null;
+  /** Seconds until a full queue is asked again; 0 while nothing waits. */
+  busyFor = 0;
+  /** Whether the file was downloaded since the last result. */
+  saved = true;
+  /** @type {Point | null} where an answer to a click or box is awaited */
+  pinging = null;
+  width = 0;
+  height = 0;
+  /** @type {AbortController | null} */
+  #removal = null;
+  #closed = new AbortController();
+  #restarting = false;
+
+  /**
+   * @param {File} file
+   * @param {() => Choices} choices  the settings as they are now
+   */
+  constructor(file, choices) {
+    super();
+    this.file = file;
+    this.name = file.name || "pasted photo";
+    this.localUrl = URL.createObjectURL(file);
+    this.choices = choices;
+    /** @type {Timeline<Step>} */
+    this.steps = new Timeline(newStep("", "Original", null));
+  }
+
+  /** @returns {Step} */
+  get step() {
+    return this.steps.now;
+  }
+
+  /** @returns {Selection} */
+  get selection() {
+    return this.step.marks.now;
+  }
+
+  /** Everything that can be chosen now. */
+  get instances() {
+    return [...this.step.found, ...this.selection.prompted];
+  }
+
+  get isResult() {
+    return this.steps.at > 0;
+  }
+
+  get removing() {
+    return this.#removal !== null;
+  }
+
+  get canRemove() {
+    return !this.removing && this.step.photoId !== "" && !isEmpty(this.selection);
+  }
+
+  /** @returns {Waiting} */
+  get #waiting() {
+    return { signal: this.#closed.signal, onBusy: (seconds) => this.#setBusy(seconds) };
+  }
+
+  /** Send the photo and look what is in it. */
+  async open() {
+    try {
+      const sent = await api.sendPhoto(this.file, this.#waiting);
+      this.#setBusy(0);
+      this.step.photoId = sent.photo_id;
+      this.format = sent.format;
+      [this.width, this.height] = [sent.width, sent.height];
+      this.#changed();
+      await this.search(this.step);
+    } catch (error) {
+      this.#failed(error, (line) => (this.refusal = line));
+    }
+  }
+
+  /**
+   * Look for every class in a step's photo.
+   * @param {Step} step
+   */
+  async search(step) {
+    step.search = "searching";
+    this.#changed();
+    const instances = await this.#detect(step, { remove: "all" });
+    step.found = instances;
+    step.search = "done";
+    this.#changed();
+    if (instances.length) this.#say(`Found ${inWords({ ...NOTHING, chosen: idsOf(instances) }, instances)}.`);
+    else if (step.photoId) this.#say("Nothing was recognised in this photo.");
+  }
+
+  /**
+   * Look for what the search has not shown, down to a low score, and show it as well.
+   * @param {string} [classes]
+   * @returns {Promise<Instance[]>} what was found, the known ones included
+   */
+  async searchHarder(classes = "all") {
+    const { step } = this;
+    step.search = "searching";
+    this.#changed();
+    const instances = await this.#detect(step, { remove: classes, confidence: HARDER });
+    const known = new Map(step.found.map((one) => [`${one.label} ${one.box}`, one]));
+    const merged = instances.map((one) => known.get(`${one.label} ${one.box}`) ?? one);
+    step.found = byFallingArea([...new Set([...step.found, ...merged])]);
+    step.search = "done";
+    this.#changed();
+    return merged;
+  }
+
+  /**
+   * @param {Step} step
+   * @param {{remove: string, confidence?: number}} what
+   */
+  async #detect(step, what) {
+    /** @type {Instance[]} */
+    let instances = [];
+    try {
+      const { segmenter } = this.choices();
+      instances = byFallingArea((await api.detect(step.photoId, { ...what, segmenter }, this.#waiting)).instances);
+    } catch (error) {
+      this.#failed(error);
+    }
+    this.#setBusy(0);
+    return instances;
+  }
+
+  /** Look again, for what another segmenter may find; what was chosen of the old finds is forgotten. */
+  searchAgain() {
+    const { step } = this;
+    if (step.search !== "done" || step.photoId === "") return;
+    const marks = step.marks.now;
+    step.marks.push({ ...marks, chosen: new Set(marks.prompted.map(({ id }) => id).filter((id) => marks.chosen.has(id))) });
+    return this.search(step);
+  }
+
+  /**
+   * Change what is marked; nothing can be marked while a removal runs.
+   * @param {Selection} selection
+   */
+  mark(selection) {
+    if (this.removing) return;
+    this.step.marks.push(selection);
+    this.#changed();
+  }
+
+  /**
+   * Ask for the object at a point; `more` adds the point to the object that was pointed at last.
+   * @param {Point} at
+   * @param {{positive?: boolean, more?: boolean}} [how]
+   */
+  async point(at, { positive = true, more = false } = {}) {
+    const last = more ? this.selection.prompted.findLast(({ points }) => points !== undefined) : undefined;
+    const points = [...(last?.points ?? []), { at, positive }];
+    if (!points.some((point) => point.positive)) return this.#say("Click the object first, then what is not part of it.");
+    await this.#prompt(at, { points }, last?.id);
+  }
+
+  /** @param {Box} box */
+  async box(box) {
+    const [x0, y0, x1, y1] = box;
+    await this.#prompt([(x0 + x1) / 2, (y0 + y1) / 2], { box });
+  }
+
+  /**
+   * @param {Point} near
+   * @param {{points?: Prompted["points"], box?: Box}} what
+   * @param {string} [instead]
+   */
+  async #prompt(near, what, instead) {
+    const { step } = this;
+    if (step.photoId === "" || this.pinging || this.removing) return;
+    this.pinging = near;
+    this.#changed();
+    try {
+      const { prompter } = this.choices();
+      const one = await api.select(step.photoId, { ...what, prompter }, this.#waiting);
+      if (one.area === 0) this.#say("Nothing to select there. Drag a box around it, or paint it with the brush.");
+      else {
+        step.marks.push(withPrompted(step.marks.now, { ...one, points: what.points }, instead));
+        this.#say(`Selected what is ${what.box ? "in the box" : "at that point"}.`);
+      }
+    } catch (error) {
+      this.#failed(error);
+    }
+    this.#setBusy(0);
+    this.pinging = null;
+    this.#changed();
+  }
+
+  /**
+   * Remove what is marked; answers whether there is a new result.
+   * @returns {Promise<boolean>}
+   */
+  async remove() {
+    if (!this.canRemove) return false;
+    const { step, selection, instances } = this;
+    const { signal } = (this.#removal = new AbortController());
+    this.job = { job_id: "", state: "queued", stage: null, done: 0, total: 0, position: 0 };
+    this.#changed();
+    try {
+      const files = await maskFiles(selection.strokes, this.width, this.height);
+      const { dilate, segmenter, inpainter } = this.choices();
+      const request = { instances: [...selection.chosen], ...files, dilate, segmenter, inpainter };
+      const accepted = await api.remove(step.photoId, request, { signal, onBusy: (seconds) => this.#setBusy(seconds) });
+      this.#setBusy(0);
+      const job = await follow(accepted, (state) => this.#progress(state), signal);
+      if (job.state === "done" && job.result?.changed) {
+        this.#arrive(job.result, inWords(selection, instances), boxAround(selection, instances));
+        return true;
+      }
+      if (job.state === "done") this.#say("Nothing was left to remove: the eraser took all of it back.", "error");
+      else if (job.state === "cancelled") this.#say("Cancelled. Nothing was changed.");
+      else this.#say(job.error?.message ?? "The removal failed.", "error");
+    } catch (error) {
+      if (signal.aborted) this.#say("Cancelled. Nothing was changed.");
+      else this.#failed(error);
+    } finally {
+      this.#removal = null;
+      this.job = null;
+      this.#setBusy(0);
+      this.#changed();
+    }
+    return false;
+  }
+
+  cancel() {
+    this.#removal?.abort();
+  }
+
+  /** Undo the last change: a mark, or the removal itself where nothing was marked since. */
+  undo() {
+    if (this.removing) return;
+    if (this.step.marks.canUndo) this.step.marks.undo();
+    else this.steps.undo();
+    this.#changed();
+  }
+
+  redo() {
+    if (this.removing) return;
+    if (this.step.marks.canRedo) this.step.marks.redo();
+    else this.steps.redo();
+    this.#changed();
+  }
+
+  get canUndo() {
+    return !this.removing && (this.step.marks.canUndo || this.steps.canUndo);
+  }
+
+  get canRedo() {
+    return !this.removing && (this.step.marks.canRedo || this.steps.canRedo);
+  }
+
+  /** @param {number} at */
+  goTo(at) {
+    if (this.removing) return;
+    this.steps.goTo(at);
+    this.#changed();
+  }
+
+  /** Stop everything and let the server forget the photo and its results. */
+  close() {
+    this.cancel();
+    this.#closed.abort();
+    URL.revokeObjectURL(this.localUrl);
+    forget(this.steps.all);
+  }
+
+  /**
+   * @param {NonNullable<Job["result"]>} result
+   * @param {string} what
+   * @param {Box | null} changed
+   */
+  #arrive({ photo_id, notes, warnings }, what, changed) {
+    const step = newStep(photo_id, what, changed);
+    step.notes = [...new Set([...notes, ...warnings])];
+    forget(this.steps.push(step));
+    this.saved = false;
+    this.#say(`Removed: ${what}.`);
+    void this.search(step);
+  }
+
+  /** @param {Job} job */
+  #progress(job) {
+    this.job = job;
+    this.#changed();
+  }
+
+  /** @param {number} seconds */
+  #setBusy(seconds) {
+    if (seconds === this.busyFor) return;
+    this.busyFor = seconds;
+    this.#changed();
+  }
+
+  /**
+   * @param {unknown} error
+   * @param {(line: string) => void} [tell]
+   */
+  #failed(error, tell = (line) => this.#say(line, "error")) {
+    if (this.#closed.signal.aborted) return;
+    if (!(error instanceof api.Refused)) throw error;
+    if (error.gone) void this.#restart();
+    else tell(error.message);
+    this.#changed();
+  }
+
+  /** The server has forgotten the photo: send it again and begin anew. */
+  async #restart() {
+    if (this.#restarting) return;
+    this.#restarting = true;
+    this.steps = new Timeline(newStep("", "Original", null));
+    this.#say("The server no longer had this photo, so it was sent again. Earlier results are gone.", "error");
+    await this.open();
+    this.#restarting = false;
+  }
+
+  /**
+   * @param {string} line
+   * @param {"status" | "error"} [kind]
+   */
+  #say(line, kind = "status") {
+    this.dispatchEvent(new CustomEvent("say", { detail: { line, kind } }));
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+/**
+ * @param {string} photoId
+ * @param {string} title
+ * @param {Box | null} changed
+ * @returns {Step}
+ */
+function newStep(photoId, title, changed) {
+  return { photoId, title, found: [], search: "waiting", marks: new Timeline(NOTHING), changed, notes: [] };
+}
+
+/** @param {readonly Step[]} steps */
+function forget(steps) {
+  for (const { photoId } of steps) if (photoId) void api.forgetPhoto(photoId);
+}
+
+/** @param {readonly Instance[]} instances */
+function byFallingArea(instances) {
+  return [...instances].sort((one, other) => other.area - one.area);
+}
+
+/** @param {readonly Instance[]} instances */
+function idsOf(instances) {
+  return new Set(instances.map(({ id }) => id));
+}
