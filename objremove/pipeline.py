@@ -24,9 +24,10 @@ from typing import Any, Generic, TypeVar
 from objremove.errors import UsageError
 from objremove.inpainting.fill import Filling, View, ask, batches
 from objremove.inpainting.windows import Window
-from objremove.remover import PhotoLike, Remover, Work
+from objremove.remover import PhotoLike, Remover
 from objremove.request import Request
 from objremove.result import Result
+from objremove.work import Work
 
 T = TypeVar("T")
 Step = Callable[[], None]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -21,13 +20,17 @@ from objremove.instances import Instance, by_falling_area
 from objremove.masks import OWN_MASK, Dilation, Hole, build_hole, read_mask
 from objremove.photo import Photo
 from objremove.request import Request
-from objremove.result import Clock, Result
+from objremove.result import Result
+from objremove.segmentation import Prompter, Segmenter
 from objremove.shelf import EMBEDDED_PROMPTER, Shelf
 from objremove.targets import Targets, check_known, choose, parse_targets, says_all
 from objremove.types import AnyArray, Mask, Pixels
+from objremove.work import Steps, Work
 
 if TYPE_CHECKING:
     from objremove.pipeline import Outcome
+
+__all__ = ["PhotoLike", "Remover", "Work", "remove"]
 
 PhotoLike = Any
 """A path, bytes, PIL image, (H, W[, C]) array in RGB order, CHW tensor, or an opened `Photo`."""
@@ -135,15 +138,19 @@ class Remover:
         keep: str | Iterable[str] = (),
         points: Iterable[Any] = (),
         boxes: Iterable[Any] = (),
-    ) -> None:
-        """Load the models that such a request needs, and raise what is wrong with the request itself, before any photo is opened."""
+    ) -> dict[str, tuple[str, str | None]]:
+        """Load the models that such a request needs, and raise what is wrong with the request itself, before any photo is opened.
+
+        Returns (name, SHA-256 of the weights or None) of each model by what it is for: `segmenter`, `prompter`, `inpainter`.
+        """
         targets = parse_targets(remove, keep=keep, points=points, boxes=boxes, known=self._known(remove, keep))
+        models: dict[str, Segmenter | Prompter | Inpainter] = {"inpainter": self.shelf.inpainter()}
         if targets.remove:
-            segmenter = self.shelf.segmenter(targets.labels)
+            models["segmenter"] = segmenter = self.shelf.segmenter(targets.labels)
             check_known(targets.labels, segmenter.classes, segmenter.name)
-        if targets.points or targets.boxes:
-            self.shelf.prompter()
-        self.shelf.inpainter()
+        if targets.points or targets.boxes or (targets.remove and self._refines):
+            models["prompter"] = self.shelf.prompter()
+        return {purpose: self.shelf.identity(model) for purpose, model in models.items()}
 
     def find(self, photo: PhotoLike, remove: str | int | Iterable[str | int] = "all") -> list[Instance]:
         """The objects of the classes named, by falling area; every class that the segmenter knows by default."""
@@ -248,19 +255,7 @@ class Remover:
 
     def finish(self, work: Work) -> Result:
         """The last step of the road, when all windows are filled."""
-        photo, filling = work.photo, work.filling
-        return Result(
-            photo=photo,
-            pixels=photo.pixels if filling is None else filling.pixels,
-            alpha=photo.alpha if filling is None else _filled_alpha(photo.alpha, work.hole.mask),
-            mask=work.hole.mask,
-            instances=work.going,
-            kept=work.kept,
-            timings=work.steps.clock.seconds,
-            windows=0 if filling is None else len(filling.windows),
-            models=dict(work.steps.models),
-            notes=tuple(work.steps.notes),
-        )
+        return work.result()
 
     def _run(self, photo: PhotoLike, request: Request, progress: Progress | None) -> Result:
         """The whole road, for one photo."""
@@ -309,46 +304,21 @@ class Remover:
 
     def _refined(self, pixels: Pixels, going: list[Instance], steps: Steps) -> list[Instance]:
         """The instances with sharper outlines, where SAM is here and nobody forbids it."""
-        if not going or self.refine_masks is False or self.shelf.prompter_name == EMBEDDED_PROMPTER:
+        if not going or not self._refines:
             return going
         prompter = self.shelf.prompter()
         steps.models.append(self.shelf.identity(prompter))
         with steps.clock.stage("refine"):
             return list(prompter.refine(pixels, going))
 
+    @property
+    def _refines(self) -> bool:
+        """Whether outlines are sharpened: where SAM is here and nobody forbids it."""
+        return self.refine_masks is not False and self.shelf.prompter_name != EMBEDDED_PROMPTER
+
     def _known(self, *requests: Any) -> tuple[str, ...]:
         """The classes that `all` stands for; asks the segmenter only where `all` was said."""
         return self.shelf.segmenter().classes if any(says_all(request) for request in requests) else ()
-
-
-@dataclass
-class Steps:
-    """What one photo gathers on its way: seconds by stage, models that took part, and what the caller should know."""
-
-    clock: Clock = field(default_factory=Clock)
-    models: list[tuple[str, str | None]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, eq=False)
-class Work:
-    """One photo between `Remover.start` and `Remover.finish`.
-
-    Attributes:
-        photo: as it came.
-        hole: what is to be filled.
-        going: the objects that go, by falling area.
-        kept: those that stay.
-        filling: the windows to fill; None where nothing goes.
-        steps: what it has gathered so far.
-    """
-
-    photo: Photo
-    hole: Hole
-    going: tuple[Instance, ...]
-    kept: tuple[Instance, ...]
-    filling: Filling | None
-    steps: Steps
 
 
 def _results(outcomes: Iterator[Outcome[None]], errors: Literal["raise", "yield"]) -> Iterator[Result | Exception]:
@@ -374,21 +344,6 @@ def _mask(mask: Any, photo: Photo) -> Mask:
     if hasattr(mask, "detach"):
         mask = mask.detach().cpu().numpy()
     return read_mask(np.asarray(mask), photo.size)
-
-
-def _filled_alpha(alpha: AnyArray | None, hole: Mask) -> AnyArray | None:
-    """Alpha continued into the hole from around it: what stood before transparency leaves transparency behind."""
-    if alpha is None or alpha.min() == alpha.max():
-        return alpha
-    import cv2
-
-    rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
-    area = np.s_[max(0, rows[0] - 8) : rows[-1] + 9, max(0, columns[0] - 8) : columns[-1] + 9]
-    filled = alpha.copy()
-    # One channel of 8 or 16 bits: OpenCV's diffusion takes both.
-    around = cv2.inpaint(np.ascontiguousarray(alpha[area]), hole[area].astype(np.uint8), 3, cv2.INPAINT_TELEA)
-    filled[area] = np.where(hole[area], around, alpha[area])
-    return filled
 
 
 def remove(photo: PhotoLike, remove: str | int | Iterable[str | int] = (), **options: Any) -> Result:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from objremove.cli.console import Speaker
 
-MODELS, MASK, OUTPUT, TALK = "Models and machine", "Mask", "Output", "Messages"
+MODELS, MASK, OUTPUT, TALK, FOLDERS = "Models and machine", "Mask", "Output", "Messages", "Folders"
 
 Photos = Annotated[
-    list[str],
-    typer.Argument(metavar="PHOTO", help="Photos to work on; '-' reads one from standard input.", show_default=False),
+    list[str] | None,
+    typer.Argument(
+        metavar="PHOTO|FOLDER",
+        help="Photos to work on; '-' reads one from standard input. Folders (and 'quoted/**/*.jpg' patterns) go with --output.",
+        show_default=False,
+    ),
 ]
 Segmenter = Annotated[
     str,
@@ -61,6 +65,53 @@ Verbose = Annotated[
     typer.Option(
         "--verbose", "-v", count=True, help="Say more; -vv adds tracebacks.", rich_help_panel=TALK, show_default=False
     ),
+]
+ListFile = Annotated[
+    str | None,
+    typer.Option(
+        "--list",
+        metavar="FILE|-",
+        help="Photos listed in a file, one a line; '-' reads the list from standard input.",
+        rich_help_panel=FOLDERS,
+        show_default=False,
+    ),
+]
+Recursive = Annotated[
+    bool, typer.Option("--recursive/--no-recursive", help="Go into folders of folders.", rich_help_panel=FOLDERS)
+]
+Unmatched = Annotated[
+    Literal["skip", "copy", "link"],
+    typer.Option(help="Photos in which nothing was found: leave out, copy, or hard-link.", rich_help_panel=FOLDERS),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=FOLDERS)
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="So many photos at most; the next run goes on.", rich_help_panel=FOLDERS, show_default=False
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        help="Photos that are worked on at a time; default: one for each core.",
+        rich_help_panel=FOLDERS,
+        show_default=False,
+    ),
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Try those again that failed before.", rich_help_panel=FOLDERS)
+]
+Again = Annotated[
+    bool, typer.Option("--again", help="Do all photos anew, with other options if you like.", rich_help_panel=FOLDERS)
+]
+Watch = Annotated[
+    bool,
+    typer.Option("--watch", help="Go on with what comes into the folders, until Ctrl-C.", rich_help_panel=FOLDERS),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.", rich_help_panel=OUTPUT)]
 

@@ -11,10 +11,11 @@ import typer
 
 from objremove.cli import options
 from objremove.cli.console import FAILED, exit_code, stdout_kept_clean
+from objremove.cli.folder import Folders, file_sums, remove_from_folders, show
 from objremove.cli.options import MASK, MODELS, OUTPUT
 from objremove.cli.output import STANDARD, Output, Task
 from objremove.cli.report import Report
-from objremove.errors import ObjRemoveError, PhotoError, UsageError
+from objremove.errors import ObjRemoveError, UsageError
 
 if TYPE_CHECKING:
     from objremove.photo import Photo
@@ -31,7 +32,7 @@ EPILOG = (
 
 
 def command(
-    photos: options.Photos,
+    photos: options.Photos = None,
     remove: Annotated[
         list[str] | None,
         typer.Option(
@@ -125,6 +126,15 @@ def command(
         bool,
         typer.Option("--compare", help="Also write before | mask | after, as .compare.png.", rich_help_panel=OUTPUT),
     ] = False,
+    list_file: options.ListFile = None,
+    recursive: options.Recursive = True,
+    unmatched: options.Unmatched = "skip",
+    dry_run: options.DryRun = False,
+    limit: options.Limit = None,
+    jobs: options.Jobs = None,
+    retry_failed: options.RetryFailed = False,
+    again: options.Again = False,
+    watch: options.Watch = False,
     conf: options.Confidence = None,
     dilate: Annotated[
         str,
@@ -185,7 +195,18 @@ def command(
             "say what to remove: --remove person,car (or --point, --box, --mask); 'objremove classes' lists the names"
         )
     where = Output(output, suffix, format, quality, in_place, overwrite, save_mask, compare)
-    tasks = where.plan(_expand(photos), mask or [])
+    named = photos or []
+    folders = Folders(named, list_file, recursive, unmatched, dry_run, limit, jobs, retry_failed, again, watch)
+    if not (named or list_file):
+        raise UsageError("missing PHOTO: name photos or folders, or list them with --list")
+    folders.check(where)
+    plan, tasks = None, []
+    if folders.asked:
+        plan = folders.plan(where)
+    else:
+        tasks = where.plan(_expand(named), mask or [])
+    if plan is not None and dry_run:
+        return show(plan, where, as_json=json_lines, speaker=report.speaker)
 
     from objremove.photo import Photo
     from objremove.remover import Remover
@@ -211,9 +232,36 @@ def command(
             max_megapixels=max_megapixels,
             on_download=fetching,
         )
-        if any(task.photo == STANDARD or os.path.exists(task.photo) for task in tasks):
-            remover.prepare(**request)  # whatever is wrong with the request is said once, and not of each photo
-        return _remove_from_all(remover, tasks, {**request, "masks": masks}, where, report)
+        if plan is not None or any(task.photo == STANDARD or os.path.exists(task.photo) for task in tasks):
+            models = remover.prepare(**request)  # what is wrong with the request is said once, and not of each photo
+        if plan is None:
+            return _remove_from_all(remover, tasks, {**request, "masks": masks}, where, report)
+    decides = {
+        **request,
+        "masks": file_sums(mask or []),
+        "confidence": conf,
+        "dilate": dilate,
+        "feather": feather,
+        "refine masks": refine_masks,
+        "precision": precision,
+        "seed": seed,
+        "format": format,
+        "quality": quality,
+        "save mask": save_mask,
+        "compare": compare,
+        "unmatched": unmatched,
+        **models,
+    }
+    return remove_from_folders(
+        remover,
+        {**request, "masks": masks},
+        decides,
+        folders,
+        plan,
+        where,
+        as_json=json_lines,
+        speaker=report.speaker,
+    )
 
 
 def _expand(photos: Sequence[str]) -> list[Path]:
@@ -221,8 +269,6 @@ def _expand(photos: Sequence[str]) -> list[Path]:
     for photo in photos:
         if photo.isdigit() and not os.path.exists(photo):
             raise UsageError(f"no photo is called {photo}: several class numbers go together, as in --remove 3,{photo}")
-        if os.path.isdir(photo or "."):
-            raise PhotoError(f"{photo or '.'} is a folder: name the photos in it, as in {Path(photo) / '*.jpg'}")
     return [Path(photo) for photo in photos]
 
 

@@ -1,0 +1,246 @@
+"""The report of a folder run, which is also its memory: what is done is what the report says and the disk confirms.
+
+`report.jsonl` has a line for each file. A line is written, and on the disk, before the result that it speaks of takes its name, so after
+a crash there may be a line without its result (it is done again) but never a result without its line. The last line of a photo counts;
+a torn one at the end of the file is no line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from objremove.errors import PhotoError, UsageError
+from objremove.folder.plan import REPORT, STATE, Item
+from objremove.photo import write_atomic
+
+REMOVED, UNMATCHED, SKIPPED, FAILED, UNDONE = "removed", "unmatched", "skipped", "failed", "undone"
+"""What a line says of its file; `undone` takes back the line before it."""
+
+SUSPECTS = 256
+"""So many of the last lines are believed only where the result has the checksum that they name: a crash comes between the two."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is remembered of a line.
+
+    Attributes:
+        status: `removed`, `unmatched`, `skipped` or `failed`.
+        run: by which options, see `begin`.
+        source: (size, time of change in ns, SHA-256 or None) of the photo.
+        output: (path in the output folder, size, SHA-256) of the result; None where there is none.
+        reason: why it was skipped or failed.
+        offset: where in the file the line begins.
+    """
+
+    status: str
+    run: str
+    source: tuple[int, int, str | None] | None
+    output: tuple[str, int, str] | None
+    reason: str
+    offset: int
+
+
+class Manifest:
+    """The report of one output folder. Appending is safe from many threads.
+
+    Args:
+        output: the output folder.
+        run: by which options the present run works, see `begin`.
+    """
+
+    def __init__(self, output: Path, run: str) -> None:
+        self.path, self.run = output / REPORT, run
+        self._output = output
+        self._lock = threading.Lock()
+        self._records: dict[str, Record] = {}
+        self._suspects: set[str] = set()
+        self._stale = False
+        self._load()
+
+    def _load(self) -> None:
+        recent: deque[str] = deque(maxlen=SUSPECTS)
+        for offset, line in _lines(self.path):
+            fields = _parsed(line)
+            if fields is None:
+                self._stale = True
+                continue
+            name = str(fields["photo"])
+            recent.append(name)
+            self._remember(name, fields, offset)
+        self._suspects = set(recent)
+
+    def _remember(self, name: str, fields: Mapping[str, Any], offset: int) -> None:
+        self._stale |= name in self._records
+        if fields["status"] == UNDONE:
+            self._stale = True
+            self._records.pop(name, None)
+            return
+        source, output = fields.get("source"), fields.get("output")
+        self._records[name] = Record(
+            fields["status"],
+            fields.get("run", ""),
+            (source["size"], source["mtime_ns"], source.get("sha256")) if source else None,
+            (output["path"], output["size"], output["sha256"]) if output else None,
+            fields.get("reason", ""),
+            offset,
+        )
+
+    # ------------------------------------------------------------------ what is known
+
+    def get(self, name: str) -> Record | None:
+        """What the report says of a file."""
+        return self._records.get(name)
+
+    def owns(self, item: Item) -> bool:
+        """Whether the photo's target, if it exists, is a result of these runs."""
+        record = self.get(item.name)
+        return record is not None and record.output is not None and self._output / record.output[0] == item.target
+
+    def is_settled(self, item: Item, *, retry_failed: bool = False) -> bool:
+        """Whether nothing is to be done for a photo: it is what it was, the options are, and its result is there.
+
+        A photo that failed is settled, too, unless it shall be tried again.
+        """
+        record = self.get(item.name)
+        if (
+            record is None
+            or record.run != self.run
+            or record.source is None
+            or not _is_same(item.source, record.source)
+        ):
+            return False
+        if record.output is None:
+            return record.status in (UNMATCHED, FAILED) and not (retry_failed and record.status == FAILED)
+        path, size, digest = record.output
+        result = self._output / path
+        if result != item.target or not result.is_file() or result.stat().st_size != size:
+            return False
+        return item.name not in self._suspects or file_digest(result) == digest
+
+    # ------------------------------------------------------------------ what is written
+
+    def append(self, name: str, status: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a file's line, and answer it; it is on the disk when this returns.
+
+        Raises:
+            PhotoError: it cannot be written; the report is as it was.
+        """
+        line = {"photo": name, "status": status, "run": self.run, **fields}
+        data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        with self._lock, open(self.path, "ab", buffering=0) as file:
+            end, rest = file.tell(), memoryview(data)
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except OSError as error:
+                os.truncate(self.path, end)
+                raise PhotoError(f"{self.path}: cannot be written: {error.strerror}") from error
+            self._remember(name, line, end)
+        return line
+
+    def compact(self) -> None:
+        """Rewrite the report with one line for each file where it has others: torn ones, and such as a later one replaces."""
+        with self._lock:
+            if not self._stale:
+                return
+            draft = self.path.with_name(f".{REPORT}.part")
+            with open(self.path, "rb") as old, open(draft, "wb") as new:
+                for name, record in sorted(self._records.items(), key=lambda pair: pair[1].offset):
+                    old.seek(record.offset)
+                    line, at = old.readline(), new.tell()
+                    new.write(line)
+                    self._records[name] = replace(record, offset=at)
+                new.flush()
+                os.fsync(new.fileno())
+            os.replace(draft, self.path)
+            self._stale = False
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file with their offsets; none where there is no file."""
+    if not path.exists():
+        return
+    with open(path, "rb") as file:
+        offset = 0
+        for line in file:
+            yield offset, line
+            offset += len(line)
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """The line's fields; None where it is torn."""
+    try:
+        fields = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) and {"photo", "status"} <= fields.keys() else None
+
+
+def fingerprint(path: Path, *, digest: bool = True) -> dict[str, Any] | None:
+    """Size, time of change and, unless it is not asked for, SHA-256 of a photo; None where it is not there."""
+    try:
+        state = path.stat()
+        sums = {"sha256": file_digest(path)} if digest else {}
+    except OSError:
+        return None
+    return {"size": state.st_size, "mtime_ns": state.st_mtime_ns, **sums}
+
+
+def _is_same(path: Path, known: tuple[int, int, str | None]) -> bool:
+    """Whether a photo is what it was; one that was only touched is."""
+    size, changed, digest = known
+    now = fingerprint(path, digest=False)
+    if now is None or now["size"] != size:
+        return False
+    return bool(now["mtime_ns"] == changed) or (digest is not None and file_digest(path) == digest)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def begin(output: Path, options: Mapping[str, Any], *, again: bool) -> str:
+    """Hold the options of a run against those of the runs before it in the same output folder, and remember them.
+
+    Returns a short name for these options, which every line of the report bears; with `again` it is a new one.
+
+    Raises:
+        UsageError: they differ, and `again` does not say that everything shall be done anew.
+    """
+    path = output / STATE / "options.json"
+    plain, known = json.loads(json.dumps(options)), _known(path)
+    number = 1 if known is None else known["number"] + again
+    if known is not None and known["options"] != plain and not again:
+        raise UsageError(
+            f"{output} holds results of other options ({_differences(known['options'], plain)}): "
+            "add --again to do all photos anew, or name another --output"
+        )
+    text = json.dumps({"number": number, "options": plain}, indent=1, sort_keys=True)
+    if known is None or again:
+        write_atomic(path, text.encode())
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _known(path: Path) -> dict[str, Any] | None:
+    try:
+        known: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    return known
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return "; ".join(f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in names)

@@ -1,0 +1,246 @@
+"""Which photos a folder run works on, and what it will write: settled, and checked, before anything is written.
+
+A folder is walked in order, its tree mirrored in the output. What no one means when he says "my photos" (hidden files, thumbnails'
+databases, sidecars, results of this program) is passed over; what he might mean but is no photo is listed as skipped, with the reason.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from objremove.errors import PhotoError, UsageError
+
+PHOTO_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".tif", ".tiff", ".webp", ".avif"),
+    *(".bmp", ".dib", ".gif", ".heic", ".heif", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+"""What a photo in a folder is called; files that are named one by one may be called anything."""
+
+STATE = ".objremove"
+"""The folder in an output folder in which a run keeps its state; a folder that has one is an output, and is not walked into."""
+
+REPORT = "report.jsonl"
+
+_JUNK_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r", REPORT})
+_JUNK_FOLDERS = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})
+_SIDECARS = (
+    *(".xmp", ".aae", ".thm", ".pp3", ".dop", ".json", ".txt", ".xml", ".csv", ".md5", ".sha256"),
+    *(".part", ".tmp", ".crdownload", ".orig"),
+)
+_OWN_NAME = re.compile(r"(.+)\.(removed|detect)(\.mask|\.compare)?$")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One photo and the files that may come of it.
+
+    Attributes:
+        source: where it is read.
+        name: its place in the tree, with slashes: what the report knows it by.
+        target: where the result goes.
+        mask: where the mask goes, if it was asked for.
+        comparison: where before | mask | after goes, if it was asked for.
+    """
+
+    source: Path
+    name: str
+    target: Path
+    mask: Path | None = None
+    comparison: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that may be written for it."""
+        return tuple(path for path in (self.target, self.mask, self.comparison) if path is not None)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was met and is not worked on."""
+
+    source: Path
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run works on."""
+
+    items: tuple[Item, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where results go.
+
+    Attributes:
+        output: the output folder.
+        extension: of every result, with its dot; None: each photo's own.
+        save_mask: a mask beside each result, as .mask.png.
+        compare: before | mask | after beside each result, as .compare.png.
+    """
+
+    output: Path
+    extension: str | None = None
+    save_mask: bool = False
+    compare: bool = False
+
+    def item(self, source: Path, name: str) -> Item:
+        """The photo with its targets."""
+        place = self.output / PurePosixPath(name)
+        target = place if self.extension is None else place.with_suffix(self.extension)
+        return Item(
+            source,
+            name,
+            target,
+            target.with_name(f"{target.stem}.mask.png") if self.save_mask else None,
+            target.with_name(f"{target.stem}.compare.png") if self.compare else None,
+        )
+
+
+def make_plan(
+    sources: Sequence[str], layout: Layout, *, listed: Iterable[str] = (), recursive: bool = True, found: bool = True
+) -> Plan:
+    """The plan for folders, files, glob patterns and listed paths.
+
+    One folder's contents go straight into the output; of several folders each keeps its name there. A pattern's matches keep their place
+    below its fixed part, listed paths the path that they are listed with (without the root of an absolute one), files their name.
+
+    Args:
+        sources: folders, files, and patterns (with `*`, `?`, `[`; `**` is any number of folders).
+        layout: where results go.
+        listed: paths, one by one.
+        recursive: folders within folders, too.
+        found: nothing at all is an error; a folder that is being watched may be empty.
+
+    Raises:
+        PhotoError: no such file or folder; no photo in any of them.
+        UsageError: two photos would write one file, or one of them would be overwritten.
+    """
+    folders = [source for source in sources if os.path.isdir(source)]
+    met: list[Skipped] = []
+    for source in sources:
+        root = Path(source)
+        if root.is_dir():
+            met += _walk(root, layout.output, f"{root.resolve().name}/" if len(folders) > 1 else "", recursive)
+        elif root.exists() or not glob.has_magic(source):
+            met.append(Skipped(root, root.name, ""))
+        else:
+            met += _matches(source, layout.output)
+    met += [Skipped(Path(path), _listed_name(path), "") for path in listed]
+    unique = {(one.source, one.name): one for one in met}.values()
+    plan = Plan(
+        tuple(layout.item(one.source, one.name) for one in unique if not one.reason),
+        tuple(one for one in unique if one.reason),
+    )
+    if found and not plan.items:
+        raise PhotoError(f"{', '.join(sources) or 'the list'}: no photo is there")
+    _check_collisions(plan.items)
+    return plan
+
+
+def _walk(root: Path, output: Path, prefix: str, recursive: bool) -> Iterator[Skipped]:
+    """The files of a tree; those without a reason to skip them are photos."""
+    inside, avoid = root.resolve(), output.resolve()
+    if inside == avoid:
+        raise UsageError(f"{root} is the output, too: name another --output")
+    for folder, folders, files in os.walk(root, onerror=_raise):
+        here = Path(folder)
+        links = [name for name in folders if (here / name).is_symlink()]
+        folders[:] = sorted(
+            name for name in folders if recursive and name not in links and not _is_foreign(here / name, avoid)
+        )
+        for name in sorted(links):
+            if not _is_junk(name):
+                yield _skipped(here / name, root, prefix, "a link to a folder is not followed")
+        beside = set(files)
+        for name in sorted(files):
+            reason = _reason(here / name, beside, inside)
+            if reason is not None:
+                yield _skipped(here / name, root, prefix, reason)
+
+
+def _raise(error: OSError) -> None:
+    raise PhotoError(f"{error.filename}: cannot be looked into: {error.strerror}")
+
+
+def _is_foreign(folder: Path, output: Path) -> bool:
+    """Whether a folder holds no photos of one's own: hidden, the system's, or results of this program."""
+    name = folder.name.lower()
+    return name.startswith(".") or name in _JUNK_FOLDERS or (folder / STATE).is_dir() or folder.resolve() == output
+
+
+def _is_junk(name: str) -> bool:
+    lower = name.lower()
+    return lower.startswith((".", "~$")) or lower in _JUNK_FILES or os.path.splitext(lower)[1] in _SIDECARS
+
+
+def _reason(path: Path, beside: set[str], root: Path) -> str | None:
+    """Why a file is skipped; empty for a photo, None for what is passed over without a word."""
+    if _is_junk(path.name):
+        return None
+    own = _OWN_NAME.fullmatch(path.stem)
+    if own and any(os.path.splitext(name)[0] == own[1] for name in beside):
+        return "made by objremove from the photo beside it"
+    if path.is_symlink() and not path.resolve().is_relative_to(root):
+        return "a link that leads out of the folder is not followed"
+    if path.suffix.lower() not in PHOTO_SUFFIXES:
+        return "no photo by its name"
+    return "" if path.is_file() else "no regular file"
+
+
+def _skipped(path: Path, root: Path, prefix: str, reason: str) -> Skipped:
+    return Skipped(path, prefix + path.relative_to(root).as_posix(), reason)
+
+
+def _matches(pattern: str, output: Path) -> Iterator[Skipped]:
+    """The photos that a pattern matches, named by their place below its fixed part."""
+    parts = Path(pattern).parts
+    fixed = Path(*parts[: _fixed(parts)])
+    inside, avoid = fixed.resolve(), output.resolve()
+    for path in map(Path, sorted(glob.glob(pattern, recursive=True))):
+        if path.is_dir() or path.resolve().is_relative_to(avoid):
+            continue
+        reason = _reason(path, set(os.listdir(path.parent)), inside)
+        if reason is not None:
+            yield _skipped(path, fixed, "", reason)
+
+
+def _fixed(parts: Sequence[str]) -> int:
+    """How many leading parts of a pattern are no pattern."""
+    return next((at for at, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+
+
+def _listed_name(path: str) -> str:
+    """As it is written; absolute paths and such as leave the working folder from the root of the disk, without that root."""
+    plain = os.path.normpath(path)
+    if os.path.isabs(plain) or plain.startswith(".."):
+        plain = os.path.relpath(os.path.abspath(plain), Path(os.path.abspath(plain)).anchor)
+    return Path(plain).as_posix()
+
+
+def _check_collisions(items: Sequence[Item]) -> None:
+    """Raise UsageError where two photos would write one file, or a photo would be written over."""
+    sources = {os.path.realpath(item.source) for item in items}
+    writers: dict[str, Item] = {}
+    for item in items:
+        for path in item.files:
+            real = os.path.realpath(path)
+            if real in sources:
+                raise UsageError(f"{item.source} would write {path}, which is itself a photo: name another --output")
+            other = writers.setdefault(real, item)
+            if other is not item:
+                raise UsageError(f"{other.source} and {item.source} would both write {path}: run them apart")
+
+
+def read_list(lines: Iterable[str]) -> list[str]:
+    """The paths of a list, one a line; empty lines are passed over. Lines may end in CR LF or, from `find -print0`, in NUL."""
+    text = "".join(lines)
+    return [line for line in (text.split("\0") if "\0" in text else text.splitlines()) if line.strip()]

@@ -1,0 +1,348 @@
+"""One folder run: what is left of a plan goes through the pipeline, results and report are written as they come."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from objremove import pipeline
+from objremove.errors import PhotoError, UsageError
+from objremove.folder.manifest import FAILED, REMOVED, SKIPPED, UNDONE, UNMATCHED, Manifest, begin, fingerprint
+from objremove.folder.plan import STATE, Item, Plan
+from objremove.photo import write_atomic
+from objremove.pipeline import Job, Outcome
+from objremove.remover import Remover
+from objremove.request import Request
+from objremove.result import Result
+
+Unmatched = Literal["skip", "copy", "link"]
+
+_DRAFT = re.compile(r"\.[0-9a-f]{16}\.part")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run works.
+
+    Attributes:
+        format: of all results; None: each photo's own.
+        quality: 1..100 for lossy formats; None splices JPEGs.
+        unmatched: what becomes of a photo in which nothing was found: it is left out of the output, copied, or hard-linked.
+        overwrite: files in the output that no run made may be replaced.
+        retry_failed: photos that failed before are tried again.
+        limit: so many photos at most; None: all.
+        jobs: photos that are worked on at a time; None: as `pipeline.run` chooses.
+    """
+
+    format: str | None = None
+    quality: int | None = None
+    unmatched: Unmatched = "skip"
+    overwrite: bool = False
+    retry_failed: bool = False
+    limit: int | None = None
+    jobs: int | None = None
+
+
+@dataclass
+class Tally:
+    """What became of a plan.
+
+    Attributes:
+        files: by status, over the whole plan, whichever run did them.
+        now: photos that this run worked on, by status.
+        labels: objects that this run removed, by label.
+        left: photos that are still to be done.
+        seconds: that this run took.
+    """
+
+    files: Counter[str] = field(default_factory=Counter)
+    now: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    left: int = 0
+    seconds: float = 0.0
+
+
+class Listener(Protocol):
+    """Is told how a run goes."""
+
+    def begins(self, total: int, settled: int) -> None:
+        """So many photos are to be done, and so many are already."""
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """A line of the report was written."""
+
+    def failed(self, item: Item, error: Exception) -> None:
+        """A photo failed; its line follows."""
+
+
+class Silence:
+    """A `Listener` that says nothing."""
+
+    def begins(self, total: int, settled: int) -> None:
+        """See `Listener`."""
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """See `Listener`."""
+
+    def failed(self, item: Item, error: Exception) -> None:
+        """See `Listener`."""
+
+
+@contextmanager
+def opened(output: Path, options: Mapping[str, Any], *, again: bool = False) -> Iterator[Manifest]:
+    """The output folder, made where it is missing, for this process alone.
+
+    Args:
+        output: the folder.
+        options: all that decides what results look like, as plain data; they are held against those of earlier runs.
+        again: everything is to be done anew.
+
+    Raises:
+        UsageError: the options are others than before.
+        PhotoError: another run is at work there; the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        (output / STATE).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(output / STATE / "lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise PhotoError(f"{output}: another run is at work there: wait for it, or name another --output") from None
+    except OSError as error:
+        raise PhotoError(f"{output}: cannot be written: {error.strerror}") from None
+    try:
+        manifest = Manifest(output, begin(output, options, again=again))
+        try:
+            manifest.compact()
+            _sweep(output)
+            yield manifest
+        finally:
+            with suppress(OSError):  # tidiness only: a report with replaced lines is as good, and the disk may be full
+                manifest.compact()
+    finally:
+        lock.release()
+
+
+def _sweep(output: Path) -> None:
+    """Remove the drafts of files that a killed run did not come to finish."""
+    for folder, _, files in os.walk(output):
+        for name in files:
+            if _DRAFT.fullmatch(name):
+                Path(folder, name).unlink(missing_ok=True)
+
+
+def unsettled(plan: Plan, manifest: Manifest, settings: Settings) -> list[Item]:
+    """The photos that are left to do, without regard to the limit.
+
+    Raises:
+        UsageError: one of them would replace a file that no run made.
+    """
+    items = [item for item in plan.items if not manifest.is_settled(item, retry_failed=settings.retry_failed)]
+    for item in items:
+        for path in () if settings.overwrite or manifest.owns(item) else item.files:
+            if os.path.lexists(path):
+                raise UsageError(f"{path} exists, and no run made it: name another --output, or add --overwrite")
+    return items
+
+
+def run(
+    remover: Remover,
+    request: Request,
+    plan: Plan,
+    manifest: Manifest,
+    settings: Settings,
+    *,
+    listener: Listener | None = None,
+    stop: threading.Event | None = None,
+) -> Tally:
+    """Do what is left of the plan, write results and report, and answer what became of all of it.
+
+    Args:
+        remover: finds and fills.
+        request: what shall go.
+        plan: the photos.
+        manifest: the report, see `opened`.
+        settings: how.
+        listener: told how it goes.
+        stop: when it is set no further photo begins; those in work are finished.
+
+    Raises:
+        UsageError: a file that no run made would be replaced; nothing has been written.
+        PhotoError: the disk is full; what is done is done.
+    """
+    return _Run(remover, request, manifest, settings, listener or Silence(), stop or threading.Event()).do(plan)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """A photo whose turn has come, and how it looked then."""
+
+    item: Item
+    state: Mapping[str, Any] | None
+
+
+class _Run:
+    def __init__(
+        self,
+        remover: Remover,
+        request: Request,
+        manifest: Manifest,
+        settings: Settings,
+        listener: Listener,
+        stop: threading.Event,
+    ) -> None:
+        self._remover, self._request, self._manifest, self._settings = remover, request, manifest, settings
+        self._listener, self._stop = listener, stop
+        self._tally = Tally()
+        self._full: Exception | None = None
+
+    def do(self, plan: Plan) -> Tally:
+        started = time.perf_counter()
+        items = unsettled(plan, self._manifest, self._settings)
+        todo = items[: self._settings.limit]
+        for skipped in plan.skipped:
+            known = self._manifest.get(skipped.name)
+            if known is None or (known.status, known.reason) != (SKIPPED, skipped.reason):
+                self._listener.line(self._manifest.append(skipped.name, SKIPPED, {"reason": skipped.reason}))
+        self._listener.begins(len(todo), len(plan.items) - len(items))
+        for outcome in pipeline.run(self._remover, self._jobs(todo), self._finish, workers=self._settings.jobs):
+            self._take(outcome)
+        if self._full is not None:
+            raise PhotoError(f"the disk is full ({self._full}): make room, and the same command goes on")
+        return self._counted(plan, time.perf_counter() - started)
+
+    def _jobs(self, items: list[Item]) -> Iterator[Job]:
+        for item in items:
+            if self._stop.is_set() or self._full is not None:
+                return
+            yield Job(_Turn(item, fingerprint(item.source, digest=False)), item.source, self._request)
+
+    def _counted(self, plan: Plan, seconds: float) -> Tally:
+        manifest, tally = self._manifest, self._tally
+        for item in plan.items:
+            record = manifest.get(item.name)
+            if record is not None and record.run == manifest.run:
+                tally.files[record.status] += 1
+            else:
+                tally.left += 1
+        tally.files[SKIPPED] += len(plan.skipped)
+        tally.seconds = seconds
+        return tally
+
+    # ------------------------------------------------------------------ in the workers
+
+    def _finish(self, job: Job, result: Result) -> dict[str, Any]:
+        """Encode; write the line, then the files: see `manifest`."""
+        turn, settings = job.key, self._settings
+        item: Item = turn.item
+        source = fingerprint(item.source)
+        if source is None or turn.state is None or {**turn.state, "sha256": source["sha256"]} != source:
+            raise PhotoError(f"{item.source}: was changed while it was read: run again")
+        fields: dict[str, Any] = {"source": {"path": str(item.source), **source}, "output": None, **result.to_dict()}
+        if not result.changed and settings.unmatched == "skip":
+            return self._manifest.append(item.name, UNMATCHED, fields)
+        data, warnings = result.encode(format=settings.format, quality=settings.quality)
+        fields["warnings"] = [*result.warnings, *warnings]
+        extras = _extras(item, result)
+        fields["output"] = {"path": _below(self._manifest, item), **_sums(data)}
+        status = REMOVED if result.changed else UNMATCHED
+        item.target.parent.mkdir(parents=True, exist_ok=True)
+        linked = status == UNMATCHED and settings.unmatched == "link" and fields["output"]["sha256"] == source["sha256"]
+        line = self._manifest.append(item.name, status, fields)
+        if linked:
+            _link(item)
+        else:
+            for path, picture in extras:
+                write_atomic(path, picture)
+            write_atomic(item.target, data)
+        return line
+
+    # ------------------------------------------------------------------ as outcomes come
+
+    def _take(self, outcome: Outcome[dict[str, Any]]) -> None:
+        item: Item = outcome.job.key.item
+        if outcome.value is not None:
+            line, status = outcome.value, outcome.value["status"]
+            self._tally.labels.update(one["label"] for one in line["removed"])
+        elif _is_full(outcome.failure):
+            self._full = outcome.failure
+            with suppress(PhotoError):  # where there is no room for this either, the missing result says the same
+                self._manifest.append(item.name, UNDONE, {})
+            return
+        else:
+            status = FAILED
+            self._listener.failed(item, outcome.failure)
+            state = outcome.job.key.state
+            source = None if state is None else {"path": str(item.source), **state}
+            reason = one_line(outcome.failure, item.source)
+            line = self._manifest.append(item.name, FAILED, {"reason": reason, "source": source, "output": None})
+        self._tally.now[status] += 1
+        self._listener.line(line)
+
+
+def one_line(error: Exception, source: Path) -> str:
+    """What went wrong in one line, without the photo's name at its beginning."""
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'file'}: {error.strerror or error}"
+    return " ".join(str(error).split()).removeprefix(f"{source}: ") or type(error).__name__
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is what is behind an error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _below(manifest: Manifest, item: Item) -> str:
+    return item.target.relative_to(manifest.path.parent).as_posix()
+
+
+def _sums(data: bytes) -> dict[str, Any]:
+    import hashlib
+
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _extras(item: Item, result: Result) -> list[tuple[Path, bytes]]:
+    """The pictures beside a result, encoded; none where nothing was removed."""
+    import numpy as np
+    from PIL import Image
+
+    extras: list[tuple[Path, Callable[[], Image.Image]]] = []
+    if item.mask is not None and result.changed:
+        extras.append((item.mask, lambda: Image.fromarray(result.mask.astype(np.uint8) * 255)))
+    if item.comparison is not None and result.changed:
+        extras.append((item.comparison, result.compare))
+    return [(path, _png(picture())) for path, picture in extras]
+
+
+def _png(picture: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _link(item: Item) -> None:
+    """The photo itself under the target's name."""
+    item.target.unlink(missing_ok=True)
+    try:
+        os.link(os.path.realpath(item.source), item.target)
+    except OSError as error:
+        raise PhotoError(f"{item.target}: cannot be linked ({error.strerror}): take --unmatched copy") from error
