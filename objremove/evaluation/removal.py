@@ -31,10 +31,10 @@ class Removal:
     Attributes:
         detection: how well objects are found.
         rows: one for each method, photo and class that was found and removed; the group is the class.
-        requests: how many times an object's class was asked for; of these, `unfound` found nothing to remove.
-        unfound: see there.
+        requests: how many times a class was asked for of which the labels hold an object.
+        unfound: how many of these found nothing to remove.
         sheet: rows of the contact sheet.
-        failed: photos that were left out because something is wrong with them, and why.
+        failed: photos and requests that were left out because something went wrong, and what.
     """
 
     detection: DetectionScores = field(default_factory=DetectionScores)
@@ -74,15 +74,20 @@ def evaluate_removal(
         try:
             photo, labels = photos.photo(index), photos.labels(index)
             out.detection.add(labels, finder.find(photo))
-            for label in labelled_classes(labels) if methods else ():
-                results = {method: remover(photo, VOC[label]) for method, remover in methods.items()}
-                _judge(out, record.key, VOC[label], photo, results, judge)
-                shown = results[next(iter(results))]
-                if shown.changed and len(out.sheet) <= index * SHEET_ROWS // len(photos):
-                    pictures = [photo, tinted(photo, shown.mask), *(result.pixels for result in results.values())]
-                    out.sheet.append((f"{VOC[label]}  {record.key}", pictures))
         except ObjRemoveError as error:
             out.failed[record.key] = str(error)
+            continue
+        for name in [VOC[label] for label in labelled_classes(labels)] if methods else ():
+            try:
+                results = {method: remover(photo, name) for method, remover in methods.items()}
+                _judge(out, record.key, name, photo, results, judge)
+            except ObjRemoveError as error:
+                out.failed[f"{record.key} without {name}"] = str(error)
+                continue
+            hole = next(iter(results.values())).mask
+            if hole.any() and len(out.sheet) <= index * SHEET_ROWS // len(photos):
+                pictures = [photo, tinted(photo, hole), *(result.pixels for result in results.values())]
+                out.sheet.append((f"{name}  {record.key}", pictures))
     return out
 
 
@@ -92,15 +97,14 @@ def _judge(out: Removal, key: str, name: str, photo: Bytes, results: Mapping[str
     if not next(iter(results.values())).changed:
         out.unfound += 1
         return
-    before: int | None = None
+    near = neighbourhood(next(iter(results.values())).mask)
+    before = _seen_within(judge, photo, name, near)[1]
     for method, result in results.items():
-        near = neighbourhood(result)
-        if before is None:
-            before = _seen_within(judge, photo, name, near)[1]
-        again, area = _seen_within(judge, result.pixels.astype(np.uint8), name, near)
+        pixels = result.pixels.astype(np.uint8)
+        again, area = _seen_within(judge, pixels, name, near)
         scores = {
             "found_again": float(again),
-            **edge(result.pixels.astype(np.uint8), result.mask),
+            **edge(pixels, result.mask),
             "hole_share": float(result.mask.mean()),
             "seconds": result.timings["fill"],
         }
@@ -109,11 +113,11 @@ def _judge(out: Removal, key: str, name: str, photo: Bytes, results: Mapping[str
         out.rows.append(Row(name, key, method, scores))
 
 
-def neighbourhood(result: Result) -> Mask:
+def neighbourhood(hole: Mask) -> Mask:
     """(H, W) bool: the hole and a ring of `NEIGHBOURHOOD` around it."""
-    reach = 2 * round(NEIGHBOURHOOD * max(result.mask.shape)) + 1
+    reach = 2 * round(NEIGHBOURHOOD * max(hole.shape)) + 1
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    return np.asarray(cv2.dilate(result.mask.view(np.uint8), brush), np.bool_)
+    return np.asarray(cv2.dilate(hole.view(np.uint8), brush), np.bool_)
 
 
 def _seen_within(judge: Remover, photo: Bytes, name: str, near: Mask) -> tuple[bool, int]:
