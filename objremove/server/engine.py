@@ -75,7 +75,7 @@ class Engine:
         """Load what the server was started with, so that the first client needn't wait for it."""
         remover = Remover()
         remover.shelf = JobShelf(self._models, Choice(), {}, _silent)
-        remover.prepare("all")
+        remover.prepare("all", points=["0,0"])
 
     def find(
         self, job: Job, stored: StoredPhoto, remove: Sequence[str], choice: Choice, confidence: float | None
