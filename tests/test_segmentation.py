@@ -68,6 +68,29 @@ def iou(found: Instance, box: tuple[int, int, int, int]) -> float:
     return float((found.mask & expected).sum() / (found.mask | expected).sum())
 
 
+class TestSecondLook:
+    def test_presumed_odds_follow_bayes_rule(self):
+        probability = np.array([[[0.1, 0.5, 0.0, 1.0]]], np.float32)
+        scores = semantic.Scores(np.log(probability.clip(1e-6)), probability).presuming(8.0)
+        assert scores.probability.ravel() == pytest.approx([8 / 17, 8 / 9, 0, 1], abs=1e-6)
+
+    def test_what_was_a_little_less_likely_than_the_rest_is_found_when_it_is_said_to_be_there(self):
+        """A box that is by 1.5 logits more like the background than like a person: odds of 1 to 4.5."""
+        faint = scene(100, 80, (20, 20, 60, 70), colour=(80, 0, 0))
+        segmenter = toy()
+        assert segmenter.find(faint, ["person"]) == []
+        (found,) = segmenter.look_again(faint, ["person"])
+        assert iou(found, (20, 20, 60, 70)) > 0.9
+        assert found.score == pytest.approx(1 / (1 + np.exp(1.5)), abs=0.06), "without the presumption"
+        assert segmenter.look_again(faint, ["person"], confidence=0.95) == []
+
+    def test_nothing_is_made_up(self):
+        assert toy().look_again(scene(100, 80), ["person", "car"]) == []
+        assert toy().look_again(scene(100, 80, (20, 20, 60, 70), colour=(80, 0, 0)), ["car"]) == []
+        speck = scene(100, 100, (20, 20, 28, 28), colour=(80, 0, 0))
+        assert toy(100).look_again(speck, ["person"]) == [], "less than 1 % of the photo"
+
+
 class TestGeometry:
     @pytest.mark.parametrize(("height", "width"), [(64, 64), (101, 67), (97, 240), (37, 53), (500, 333)])
     @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

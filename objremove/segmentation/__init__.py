@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from objremove import models, plugins
 from objremove.errors import ModelError, UsageError
-from objremove.segmentation.base import Prompter, Segmenter
+from objremove.segmentation.base import Prompter, SecondLook, Segmenter
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Prompter", "Segmenter", "load", "load_prompter"]
+__all__ = ["Prompter", "SecondLook", "Segmenter", "load", "load_prompter"]
 
 Progress = Callable[[int, int], None]
 

@@ -33,6 +33,18 @@ class Segmenter(Protocol):
 
 
 @runtime_checkable
+class SecondLook(Protocol):
+    """What a segmenter may do beside `find`: look again for what is said to be there."""
+
+    def look_again(self, pixels: Pixels, labels: Collection[str], *, confidence: float | None = None) -> list[Instance]:
+        """What in `pixels` is most likely of the classes `labels`, each of which is there though `find` found none of it.
+
+        Arguments and answer as those of `Segmenter.find`; objects of two classes may share pixels.
+        """
+        ...
+
+
+@runtime_checkable
 class Prompter(Protocol):
     """Draws the mask of what a person points at.
 
