@@ -86,9 +86,10 @@ def evaluate_filling(
                     frechet.update(method, picture, case.original)
         if frechet:
             out.frechet |= {(name, method): value for method, value in frechet.compute().items()}
-    for rows in shown.values():
+    for number, rows in enumerate(shown.values()):
         count = min(len(rows), max(1, SHEET_ROWS // len(shown)))
-        out.sheet += [rows[at * len(rows) // count] for at in range(count)]
+        first = number / len(shown)  # each set begins elsewhere, so that they show different photos
+        out.sheet += [rows[int((at + first) * len(rows) / count)] for at in range(count)]
     return out
 
 

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from objremove.evaluation.rows import SCORES, Row
-from objremove.evaluation.statistics import summarise
+from objremove.evaluation.statistics import estimate, summarise
 
 _COLUMNS = 4
 _BINS = 5
@@ -58,9 +58,10 @@ def plot_by_hole(rows: Sequence[Row], path: Path) -> None:
                 if row.method == method and name in row.scores
             ]
             if pairs:
-                ordered = np.array(sorted(pairs))
-                bins = [part.mean(axis=0) for part in np.array_split(ordered, min(_BINS, len(ordered)))]
-                axes.plot(*np.array(bins).T, "o-", color=f"C{number}", label=method)
+                parts = np.array_split(np.array(sorted(pairs)), min(_BINS, len(pairs)))
+                ratio = SCORES[name].better == "one"
+                means = [estimate(part[:, 1].tolist(), ratio=ratio).mean for part in parts]
+                axes.plot([part[:, 0].mean() for part in parts], means, "o-", color=f"C{number}", label=method)
         axes.set_title(SCORES[name].heading, fontsize=10)
         axes.set_xlabel("hole's share of the photo", fontsize=8)
         axes.grid(alpha=0.3)
