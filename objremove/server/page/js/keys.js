@@ -14,6 +14,9 @@ const SIZE_STEP = 1.2;
 const ZOOM_STEP = 1.25;
 
 export class Keys {
+  /** Whether the pointer was used last: a button that was clicked does not take Enter from Remove, one that was tabbed to does. */
+  #byPointer = false;
+
   /**
    * @param {App} app
    * @param {{view: View, pointer: Pointer, history: History, nameField: {focus(): void}}} parts
@@ -24,6 +27,7 @@ export class Keys {
     this.pointer = pointer;
     this.history = history;
     this.nameField = nameField;
+    addEventListener("pointerdown", () => (this.#byPointer = true));
     addEventListener("keydown", (event) => this.#onDown(event));
     addEventListener("keyup", (event) => event.key === " " && this.#lendHand(false));
     addEventListener("blur", () => this.#lendHand(false));
@@ -31,6 +35,7 @@ export class Keys {
 
   /** @param {KeyboardEvent} event */
   #onDown(event) {
+    if (event.key === "Tab") this.#byPointer = false;
     if (!this.app.current || event.altKey || document.querySelector("dialog[open]") || types(event.target)) return;
     const done = event.ctrlKey || event.metaKey ? this.#withControl(event) : this.#plain(event);
     if (done) event.preventDefault();
@@ -54,7 +59,7 @@ export class Keys {
       if (pressable) return false;
       this.#lendHand(true);
     } else if (key === "Enter") {
-      if (pressable && !target.closest("[role=option], .tool, .chip, .aim")) return false;
+      if (pressable && !target.closest(this.#byPointer ? "[role=option], .aim, .tool, .chip" : "[role=option], .aim")) return false;
       app.comparing ? app.compare(false) : void app.remove();
     } else if (key === "Escape") this.#escape();
     else if (key in TOOLS) app.take(TOOLS[key]);

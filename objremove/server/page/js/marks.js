@@ -16,6 +16,8 @@ export class Marks {
   #crossAt = null;
   /** @type {[Point, Point] | null} */
   #corners = null;
+  /** @type {Point | null} */
+  #nibAt = null;
 
   /**
    * @param {App} app
@@ -24,7 +26,10 @@ export class Marks {
   constructor(app, view) {
     this.app = app;
     this.view = view;
-    app.addEventListener("change", () => this.#place());
+    app.addEventListener("change", () => {
+      this.#place();
+      this.#placeNib();
+    });
     view.addEventListener("change", () => this.#place());
   }
 
@@ -42,7 +47,14 @@ export class Marks {
 
   /** The brush's ring, on the screen. @param {Point | null} client */
   set nib(client) {
-    this.#nib.hidden = client === null || !["brush", "eraser"].includes(this.app.tool) || this.app.comparing;
+    this.#nibAt = client;
+    this.#placeNib();
+  }
+
+  #placeNib() {
+    const client = this.#nibAt;
+    const paints = ["brush", "eraser"].includes(this.app.tool) && !this.app.comparing && !this.app.current?.removing;
+    this.#nib.hidden = client === null || !paints;
     if (client === null) return;
     const { left, top } = this.view.stage.getBoundingClientRect();
     const { style } = this.#nib;

@@ -15,7 +15,8 @@ export class Panel {
   #goOn = byId("go-on", HTMLButtonElement);
   #main = byId("all-but-main", HTMLButtonElement);
   #clear = byId("clear", HTMLButtonElement);
-  #notes = byId("notes", HTMLElement);
+  #found = byId("found", HTMLElement);
+  #outcome = byId("outcome", HTMLElement);
   /** @type {Map<string, HTMLButtonElement>} */
   #byLabel = new Map();
   #hintKind = "";
@@ -46,13 +47,28 @@ export class Panel {
     this.#main.disabled = locked;
     this.#clear.hidden = isEmpty(session.selection) && session.selection.strokes.length === 0;
     this.#clear.disabled = locked;
-    this.#remove.hidden = session.removing || this.app.comparing;
+    this.#remove.hidden = session.removing || this.app.comparing || session.refusal !== "";
     this.#goOn.hidden = !this.app.comparing;
     this.#remove.disabled = !session.canRemove;
     const what = inWords(session.selection, session.instances);
     this.#remove.textContent = what ? `Remove ${what}` : "Remove";
-    this.#notes.hidden = session.step.notes.length === 0;
-    this.#notes.textContent = session.step.notes.map(sentence).join(" ");
+    this.#renderOutcome(session);
+  }
+
+  /**
+   * What a removal came to, in the place of what could be chosen, while before and after are compared.
+   * @param {Session} session
+   */
+  #renderOutcome(session) {
+    const { comparing } = this.app;
+    this.#found.hidden = comparing || session.refusal !== "";
+    this.#outcome.hidden = !comparing;
+    const { title, notes, filled } = session.step;
+    const share = (100 * filled) / (session.width * session.height || 1);
+    const percent = share.toLocaleString("en", { maximumSignificantDigits: 2 });
+    const rest = notes.length ? notes.map(sentence).join(" ") : "All others are exactly as they were.";
+    byId("outcome-title", HTMLElement).textContent = `${title} removed`;
+    byId("outcome-text", HTMLElement).textContent = `${percent} % of the pixels were filled in. ${rest}`;
   }
 
   /** @param {Session} session */
@@ -142,7 +158,7 @@ export class Panel {
     if (kind.startsWith("busy")) {
       return [make("p", { role: "status" }, `The server is busy. Trying again in ${session.busyFor} s.`)];
     }
-    if (kind === "found") return [make("p", {}, "Click an object, or anything else. Drag a box around it, or paint.")];
+    if (kind === "found") return [make("p", { class: "tip" }, "Click an object, or anything else. Drag a box around it, or paint.")];
     if (kind === "clean") return [make("p", {}, "Nothing else was recognised. Click, drag a box or paint to remove more.")];
     if (kind === "none") return [];
     const harder = make("button", { class: "button", type: "button" }, "Look harder");

@@ -36,7 +36,7 @@ export class Progress {
     const running = session?.removing ?? false;
     this.#sweep.hidden = !running;
     if (running && this.#box.hidden) this.#reveal();
-    this.#box.hidden = !running;
+    else if (!running && !this.#box.hidden) this.#conceal();
     if (!session?.job) return;
     const { done, total } = session.job;
     const name = session.busyFor ? `The server is busy: trying again in ${session.busyFor} s` : inWords(session.job);
@@ -48,9 +48,17 @@ export class Progress {
     this.#said = name;
   }
 
+  /** Whoever waited on Cancel goes on with the button that takes its place. */
+  #conceal() {
+    const waited = document.activeElement === this.#cancel;
+    this.#box.hidden = true;
+    if (waited) byId(this.app.comparing ? "go-on" : "remove", HTMLButtonElement).focus({ preventScroll: true });
+  }
+
   /** Whoever pressed Remove by keyboard finds Cancel under the same key. */
   #reveal() {
-    const pressed = document.activeElement?.id === "remove" || document.activeElement === document.body;
+    const focused = document.activeElement;
+    const pressed = focused === document.body || focused === null || focused.closest("#remove, #objects, #aim") !== null;
     this.#box.hidden = false;
     if (pressed) this.#cancel.focus({ preventScroll: true });
   }

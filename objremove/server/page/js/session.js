@@ -20,6 +20,7 @@ import { Timeline } from "./timeline.js";
  * @property {Timeline<Selection>} marks
  * @property {Box | null} changed  what was removed to get here
  * @property {readonly string[]} notes  what the server wants known about it
+ * @property {number} filled  pixels that may differ from the step before
  *
  * @typedef {{dilate: string, segmenter: string, prompter: string, inpainter: string}} Choices
  */
@@ -303,9 +304,10 @@ export class Session extends EventTarget {
    * @param {string} what
    * @param {Box | null} changed
    */
-  #arrive({ photo_id, notes, warnings }, what, changed) {
+  #arrive({ photo_id, notes, warnings, mask_area }, what, changed) {
     const step = newStep(photo_id, what, changed);
     step.notes = [...new Set([...notes, ...warnings])];
+    step.filled = mask_area;
     forget(this.steps.push(step));
     this.saved = false;
     this.#say(`Removed: ${what}.`);
@@ -367,7 +369,7 @@ export class Session extends EventTarget {
  * @returns {Step}
  */
 function newStep(photoId, title, changed) {
-  return { photoId, title, found: [], search: "waiting", marks: new Timeline(NOTHING), changed, notes: [] };
+  return { photoId, title, found: [], search: "waiting", marks: new Timeline(NOTHING), changed, notes: [], filled: 0 };
 }
 
 /** @param {readonly Step[]} steps */

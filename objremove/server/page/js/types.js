@@ -37,7 +37,7 @@
  * @property {number} done
  * @property {number} total
  * @property {number} position  place in the line, 0 once it runs
- * @property {{photo_id: string, changed: boolean, notes: string[], warnings: string[]} | null} [result]  of a removal
+ * @property {{photo_id: string, changed: boolean, notes: string[], warnings: string[], mask_area: number} | null} [result]  of a removal
  * @property {{message: string} | null} [error]
  *
  * @typedef {object} Model
