@@ -15,8 +15,9 @@ from conftest import scene
 from PIL import Image
 
 pytest.importorskip("fastapi")
-playwright = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright")
 import uvicorn
+from playwright.sync_api import sync_playwright
 
 from objremove import inpainting, plugins
 from objremove.cli.app import run
@@ -76,7 +77,7 @@ def address():
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as driver:
+    with sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield chromium
         chromium.close()
