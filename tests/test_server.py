@@ -87,7 +87,7 @@ def slow(monkeypatch):
         SlowInpainter.gate.release(1000)
 
 
-def wait_until(condition, seconds=20):
+def wait_until(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never came to be"

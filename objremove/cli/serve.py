@@ -63,6 +63,9 @@ def command(
     timeout: Annotated[
         float, typer.Option(help="Seconds for the work on one request.", rich_help_panel=LIMITS)
     ] = 300.0,
+    patience: Annotated[
+        float, typer.Option(help="Seconds without a byte from a client, or to it.", rich_help_panel=LIMITS)
+    ] = 30.0,
     keep_megabytes: Annotated[
         float, typer.Option(help="Photos and results that are kept in memory.", rich_help_panel=LIMITS)
     ] = 1024.0,
@@ -88,6 +91,7 @@ def command(
         raise UsageError("the server needs a few packages more: pip install 'objremove[serve]'")
     from objremove.server.run import serve
     from objremove.server.settings import Settings
+    from objremove.server.shelves import check_named
 
     settings = Settings(
         host=host,
@@ -98,6 +102,7 @@ def command(
         max_megabytes=max_megabytes,
         max_megapixels=max_megapixels,
         timeout=timeout,
+        patience=patience,
         keep_megabytes=keep_megabytes,
         keep_minutes=keep_minutes,
         segmenter=segmenter,
@@ -108,6 +113,7 @@ def command(
         threads=threads,
         offline=offline,
     )
+    check_named(settings)
     speaker = options.speaker(quiet, verbose)
     _log_to_stderr(verbose)
     shows = sys.stdout.isatty() if open_page is None else open_page

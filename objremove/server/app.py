@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from objremove import __version__
+from objremove.errors import ObjRemoveError
 from objremove.server import catalogue, problems, routes
 from objremove.server.engine import Engine
 from objremove.server.guard import Access, Guard, Patience, Watch
@@ -61,7 +62,6 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=settings.max_bytes,
         form_limits={"max_files": 10, "max_fields": 700, "max_part_size": 4096},
     )
     app.state.access = access
@@ -99,7 +99,11 @@ def _open(settings: Settings, metrics: Metrics) -> Server:
     metrics.watch("objremove_photo_bytes", "Bytes of photos and results that are kept.", lambda: store.totals[1])
 
     def warm_up(_: Job) -> None:
-        engine.warm_up()
+        try:
+            engine.warm_up()
+        except ObjRemoveError as error:
+            logger.error("the models cannot be loaded: %s", error)
+            raise
         server.ready = True
 
     worker.submit(Job("load", warm_up, seconds=float("inf")))

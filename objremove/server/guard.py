@@ -44,6 +44,8 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
+_HEADER_BYTES = 16_384
+_CLOSE = {"Connection": "close"}
 
 
 class Access:
@@ -100,6 +102,8 @@ class Guard:
             await self._app(scope, receive, send)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > _HEADER_BYTES:
+            raise Problem(431, "headers_too_large", f"the request's headers have more than {_HEADER_BYTES} bytes")
         path, method = scope["path"], scope["method"]
         host = headers.get("host", "")
         if len(headers.getlist("host")) != 1 or not self._is_own_name(host):
@@ -148,10 +152,11 @@ def _without_port(host: str) -> str:
 
 
 class Patience:
-    """Gives up on clients that send or take nothing for too long, or that take too long for their whole request."""
+    """Gives up on clients that send too much, that send or take nothing for too long, or that take too long for their whole request."""
 
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
-        self._app, self._pause, self._whole = app, settings.patience, settings.timeout
+        self._app, self._most_bytes = app, settings.max_bytes
+        self._pause, self._whole = settings.patience, settings.timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass messages on, each within its time."""
@@ -159,23 +164,35 @@ class Patience:
             await self._app(scope, receive, send)
             return
         loop = asyncio.get_running_loop()
-        until, complete = loop.time() + self._whole, False
+        until, left, complete = loop.time() + self._whole, self._most_bytes, False
 
         async def hurried_receive() -> Message:
-            nonlocal complete
+            nonlocal left, complete
             if complete:  # what comes now is that the client goes
                 return await receive()
             try:
                 message = await asyncio.wait_for(receive(), min(self._pause, max(0.0, until - loop.time())))
             except TimeoutError:
-                raise HTTPException(408, "the request came too slowly", {"Connection": "close"}) from None
+                raise HTTPException(408, "the request came too slowly", _CLOSE) from None
             complete = not message.get("more_body", False)
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise self._too_large()
             return message
 
         async def hurried_send(message: Message) -> None:
             await asyncio.wait_for(send(message), self._pause)
 
-        await self._app(scope, hurried_receive, hurried_send)
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdecimal() and int(declared[:20]) > self._most_bytes:
+            await response_of(Problem(413, "too_large", self._too_large().detail))(scope, receive, hurried_send)
+        else:
+            await self._app(scope, hurried_receive, hurried_send)
+
+    def _too_large(self) -> HTTPException:
+        return HTTPException(
+            413, f"the request has more than the {self._most_bytes / 1e6:g} MB that this server takes", _CLOSE
+        )
 
 
 class Watch:

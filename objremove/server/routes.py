@@ -34,6 +34,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         421: "The server is not called by that name.",
         422: "A field is not as it should be, or the photo is damaged.",
         429: "Too many requests wait already; Retry-After says when to try again.",
+        431: "The headers are too large.",
         503: "No memory or time for this just now; Retry-After says when to try again.",
     }.items()
 }

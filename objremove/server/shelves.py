@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from objremove import models
+from objremove import models, plugins
 from objremove.errors import UsageError
 from objremove.inpainting import Inpainter
 from objremove.instances import Instance
@@ -49,6 +49,15 @@ class Choice:
                 raise UsageError(f"no {kind} is called so: take auto, {', '.join(models.names(kind))}")
             if models.get(name).needs_file and models.locate(name) is None:
                 raise Problem(409, "model_missing", f"{name} is not on this machine: POST /v1/models/{name}/pull first")
+
+
+def check_named(settings: Settings) -> None:
+    """Raise UsageError where the server is told to take a model that is neither in the registry, nor a plug-in, nor a file."""
+    added = {"segmenter": plugins.names(plugins.SEGMENTERS), "inpainter": plugins.names(plugins.INPAINTERS)}
+    for kind in ("segmenter", "prompter", "inpainter"):
+        name: str = getattr(settings, kind)
+        if name != "auto" and name not in added.get(kind, ()):
+            models.locate(name)
 
 
 class Models:
