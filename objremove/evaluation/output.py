@@ -76,7 +76,7 @@ def score_tables(
     estimates = summarise(rows, seed=seed)
     tables: dict[str, Cells] = {}
     columns = [name for name in scores if name != "hole_share"]
-    heading = ["method", "photos", *(SCORES[name].heading for name in columns)]
+    heading = ["method", "cases", *(SCORES[name].heading for name in columns)]
     for group in dict.fromkeys(row.group for row in rows):
         table = [[*heading, "FID ↓"] if frechet is not None else heading]
         for method in dict.fromkeys(row.method for row in rows if row.group == group):

@@ -1,1 +1,0 @@
-from objremove.evaluation.output import *  # noqa
