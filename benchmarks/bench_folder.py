@@ -1,0 +1,178 @@
+"""Folder runs: the pipeline against a plain loop, and memory over many photos.
+
+    python benchmarks/bench_folder.py photos/ --compare 300 --memory 1200 --plot docs/folders-memory.png
+
+Part one takes the photos in chunks, each by a plain loop over `Remover` and by the pipeline, one right after the other, so that a busy
+machine is as busy for both. `busy` is the share of the processors that the process used or was ready to use and had to wait for: what it
+would have used, had the machine been its own. Results of the two are compared bit for bit.
+
+Part two is a folder run as the command line does it, with the memory after each photo.
+"""
+
+import argparse
+import csv
+import os
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from objremove import pipeline
+from objremove.folder import run as folder_run
+from objremove.folder.plan import Layout, Plan, make_plan
+from objremove.pipeline import Job, cores
+from objremove.remover import Remover
+from objremove.request import Request
+
+CLASSES = "person,dog,cat,car,horse"
+
+
+@dataclass
+class Use:
+    """Seconds that a way of working took, by the clock, on the processors, and ready for them."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    ready: float = 0.0
+    photos: int = 0
+    _from: tuple[float, float, float] = field(default=(0, 0, 0))
+
+    def begin(self) -> None:
+        """Start to count."""
+        self._from = (time.perf_counter(), *_schedule())
+
+    def end(self, photos: int) -> None:
+        """Count what came of so many photos."""
+        began, cpu, ready = self._from
+        now_cpu, now_ready = _schedule()
+        self.wall += time.perf_counter() - began
+        self.cpu += now_cpu - cpu
+        self.ready += now_ready - ready
+        self.photos += photos
+
+    def row(self, name: str) -> str:
+        """A line of the answer."""
+        share, busy = self.cpu / self.wall / cores(), (self.cpu + self.ready) / self.wall / cores()
+        return f"{name:10} {self.photos / self.wall:6.2f} photos/s   cpu {self.cpu:6.1f} s = {share:4.0%}   busy {busy:4.0%}"
+
+
+def _schedule() -> tuple[float, float]:
+    """Seconds that this process's threads ran, and that they waited for a processor (Linux)."""
+    ran = waited = 0.0
+    for task in Path("/proc/self/task").iterdir():
+        fields = (task / "schedstat").read_text().split()
+        ran, waited = ran + int(fields[0]) / 1e9, waited + int(fields[1]) / 1e9
+    return ran, waited
+
+
+def compare(remover: Remover, photos: list[Path], chunk: int) -> None:
+    """The plain loop and the pipeline over the same photos."""
+    request, loop, overlapped = Request(CLASSES), Use(), Use()
+    with tempfile.TemporaryDirectory() as folder:
+
+        def save(name, result):
+            if result.changed:
+                result.save(Path(folder, name))
+
+        for first in range(0, len(photos), chunk):
+            some, alone = photos[first : first + chunk], {}
+            loop.begin()
+            for photo in some:
+                result = remover(photo, CLASSES)
+                save(photo.name, result)
+                alone[photo] = hash(result.pixels.tobytes())
+            loop.end(len(some))
+            overlapped.begin()
+            jobs = (Job(photo, photo, request) for photo in some)
+            for done, outcome in enumerate(
+                pipeline.run(remover, jobs, lambda job, result: save(job.key.name, result)), 1
+            ):
+                assert hash(outcome.result.pixels.tobytes()) == alone[outcome.job.key]
+                if done == len(some):  # while the workers are there to be asked
+                    overlapped.end(len(some))
+            print(
+                f"{first + len(some)} photos: {overlapped.photos / overlapped.wall / (loop.photos / loop.wall):.2f}x",
+                flush=True,
+            )
+    print(loop.row("plain loop"), overlapped.row("pipeline"), sep="\n")
+
+
+class Memory:
+    """A `Listener` that notes the resident memory after each photo."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, float, float]] = []
+        self._began = time.perf_counter()
+
+    def begins(self, total, settled):
+        """The run begins."""
+        self._began = time.perf_counter()
+
+    def line(self, line):
+        """A photo is done."""
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        megabytes = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        self.rows.append((len(self.rows) + 1, time.perf_counter() - self._began, megabytes))
+
+    def failed(self, item, error):
+        """A photo failed."""
+        print(item.source, error)
+
+
+def memory(remover: Remover, plan: Plan, output: Path) -> Memory:
+    """A folder run over the plan."""
+    listener = Memory()
+    with folder_run.opened(output, {}) as manifest:
+        tally = folder_run.run(remover, Request(CLASSES), plan, manifest, folder_run.Settings(), listener=listener)
+    done = sum(tally.now.values())
+    print(f"{dict(tally.now)} in {tally.seconds:.0f} s: {done / tally.seconds:.2f} photos/s")
+    return listener
+
+
+def plot(rows: list[tuple[int, float, float]], title: str, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
+    axes.plot([row[0] for row in rows], [row[2] for row in rows], linewidth=1)
+    axes.set(xlabel="photos done", ylabel="resident memory, MB", ylim=(0, None), xlim=(0, len(rows)), title=title)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--compare", type=int, default=0, help="photos for the comparison")
+    parser.add_argument("--chunk", type=int, default=25)
+    parser.add_argument("--memory", type=int, default=0, help="photos for the memory check")
+    parser.add_argument("--inpainter", default="shift-map")
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args()
+
+    remover = Remover(inpainter=options.inpainter, offline=True)
+    remover.prepare(CLASSES)
+    paths = sorted(path for path in options.photos.rglob("*") if path.is_file())
+    if options.compare:
+        compare(remover, paths[:: max(1, len(paths) // options.compare)][: options.compare], options.chunk)
+    if options.memory:
+        with tempfile.TemporaryDirectory() as folder:
+            plan = make_plan([str(options.photos)], Layout(Path(folder)))
+            step = max(1, len(plan.items) // options.memory)
+            rows = memory(remover, Plan(plan.items[::step][: options.memory]), Path(folder)).rows
+        late = [row[2] for row in rows[len(rows) // 2 :]]
+        print(f"resident after 100 photos {rows[99][2]:.0f} MB, peak {max(row[2] for row in rows):.0f} MB,", end=" ")
+        print(f"second half {min(late):.0f} to {max(late):.0f} MB")
+        if options.csv:
+            with options.csv.open("w", newline="") as file:
+                csv.writer(file).writerows([("photos", "seconds", "resident MB"), *rows])
+        if options.plot:
+            plot(rows, f"{len(rows)} photos, {CLASSES}, {options.inpainter}", options.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,487 @@
+"""Folder runs: what is planned, what is written, and how they go on after whatever happens."""
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import RED, ColourSegmenter, scene
+from PIL import Image
+
+from objremove.cli.app import run
+from objremove.errors import PhotoError, UsageError
+from objremove.folder import manifest as manifests
+from objremove.folder import run as folder_run
+from objremove.folder.manifest import Manifest
+from objremove.folder.plan import Layout, make_plan, read_list
+from objremove.folder.watch import Settled, rounds
+from objremove.result import Result
+
+
+def draw(path, discs=((40, 40, 9, RED),), size=(80, 100)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(scene(*size, discs)).save(path)
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """photos/ with a tree of five drawn photos, one of them with nothing to remove; it is beside the working folder's `clean`."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.jpg", "deep/a.png", "deep/er/c.png"):
+        draw(tmp_path / "photos" / name)
+    draw(tmp_path / "photos" / "plain.png", discs=())
+    return tmp_path
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    """The toy segmenter under the name of the embedded one."""
+    from objremove import shelf
+
+    monkeypatch.setenv("OBJREMOVE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(shelf.segmentation, "load", lambda *args, **options: ColourSegmenter())
+
+
+def remove(*arguments):
+    return run(["--inpainter", "telea", "-r", "person", *map(str, arguments)])
+
+
+def report(output="clean"):
+    return {line["photo"]: line for line in map(json.loads, Path(output, "report.jsonl").read_text().splitlines())}
+
+
+def statuses(output="clean"):
+    return {name: line["status"] for name, line in report(output).items()}
+
+
+def results(output="clean"):
+    return sorted(
+        path.relative_to(output).as_posix()
+        for path in Path(output).rglob("*")
+        if path.is_file() and ".objremove" not in path.parts and path.name != "report.jsonl"
+    )
+
+
+# ------------------------------------------------------------------ the plan
+
+
+def names(plan):
+    return [item.name for item in plan.items]
+
+
+def test_the_tree_is_mirrored_and_junk_is_passed_over(tree):
+    for name in (
+        "Thumbs.db",
+        ".DS_Store",
+        "._a.png",
+        ".hidden/x.png",
+        "__MACOSX/a.png",
+        "a.xmp",
+        "a.removed.png",
+        "a.png.orig",
+    ):
+        draw(tree / "photos" / "x.png").rename(tree / "junk")
+        (tree / "photos" / name).parent.mkdir(exist_ok=True)
+        (tree / "junk").rename(tree / "photos" / name)
+    (tree / "photos" / "film.mov").write_bytes(b"moving")
+    plan = make_plan(["photos"], Layout(Path("clean")))
+    assert names(plan) == ["a.png", "b.jpg", "plain.png", "deep/a.png", "deep/er/c.png"]
+    assert [str(item.target) for item in plan.items][3] == "clean/deep/a.png"
+    assert {one.name: one.reason.split()[0] for one in plan.skipped} == {"film.mov": "no", "a.removed.png": "made"}
+    assert names(make_plan(["photos"], Layout(Path("clean")), recursive=False)) == ["a.png", "b.jpg", "plain.png"]
+
+
+def test_outputs_are_not_taken_for_photos(tree):
+    """Neither the output of this run inside the tree, nor that of another."""
+    draw(tree / "photos" / "clean" / "a.png")
+    draw(tree / "photos" / "other" / "a.png")
+    (tree / "photos" / "other" / ".objremove").mkdir()
+    assert len(make_plan(["photos"], Layout(Path("photos/clean"))).items) == 5
+    with pytest.raises(UsageError, match="output"):
+        make_plan(["photos"], Layout(Path("photos")))
+
+
+def test_links_are_not_followed_out_of_the_tree(tree):
+    outside = draw(tree / "outside" / "secret.png")
+    photos = tree / "photos"
+    (photos / "leads out.png").symlink_to(outside)
+    (photos / "folder").symlink_to(tree / "outside")
+    (photos / "round").symlink_to(photos)
+    (photos / "inside.png").symlink_to(photos / "deep" / "a.png")
+    plan = make_plan(["photos"], Layout(Path("clean")))
+    assert "inside.png" in names(plan)
+    assert sorted(one.name for one in plan.skipped) == ["folder", "leads out.png", "round"]
+    assert len(plan.items) == 6
+
+
+def test_several_folders_patterns_and_lists(tree):
+    draw(tree / "more" / "a.png")
+    several = names(make_plan(["photos", "more"], Layout(Path("clean"))))
+    assert several[-1] == "more/a.png"
+    assert "photos/a.png" in several
+    assert names(make_plan(["photos/**/a.png"], Layout(Path("clean")))) == ["a.png", "deep/a.png"]
+    absolute = (tree / "photos" / "b.jpg").as_posix()
+    listed = read_list(["photos/a.png\r\n", "\n", absolute])
+    assert names(make_plan([], Layout(Path("clean")), listed=listed)) == ["photos/a.png", absolute.lstrip("/")]
+    assert read_list(["one\0two\nlines\0"]) == ["one", "two\nlines"]
+    with pytest.raises(PhotoError, match="no photo"):
+        make_plan(["photos/*.gif"], Layout(Path("clean")))
+
+
+def test_collisions_are_found_before_anything_is_written(tree, toy, capsys):
+    draw(tree / "photos" / "a.jpg")
+    assert remove("photos", "-o", "clean", "--format", "webp") == 2
+    assert "would both write" in capsys.readouterr().err
+    assert not Path("clean").exists()
+    draw(tree / "clean" / "deep" / "a.png")
+    assert remove("photos", "-o", "clean") == 2
+    assert "no run made it" in capsys.readouterr().err
+    assert results() == ["deep/a.png"]
+    assert remove("photos", "-o", "clean", "--overwrite") == 0
+
+
+def test_a_dry_run_says_the_plan_and_writes_nothing(tree, capsys):
+    assert remove("photos", "-o", "clean", "--dry-run") == 0
+    assert "photos/deep/er/c.png -> clean/deep/er/c.png" in capsys.readouterr().out
+    assert not Path("clean").exists()
+
+
+# ------------------------------------------------------------------ a run
+
+
+def test_every_file_is_accounted_for(tree, toy, capfd):
+    (tree / "photos" / "broken.jpg").write_bytes(b"no photo")
+    (tree / "photos" / "notes.doc").write_bytes(b"notes")
+    assert remove("photos", "-o", "clean", "--json", "--save-mask") == 3
+    out, err = capfd.readouterr()
+    assert "broken.jpg" in err
+    lines = report()
+    assert {line["photo"]: line for line in map(json.loads, out.splitlines())} == lines
+    assert statuses() == {
+        **dict.fromkeys(("a.png", "b.jpg", "deep/a.png", "deep/er/c.png"), "removed"),
+        "plain.png": "unmatched",
+        "broken.jpg": "failed",
+        "notes.doc": "skipped",
+    }
+    assert results() == sorted(
+        f"{name}.{kind}"
+        for name, end in (("a", "png"), ("b", "jpg"), ("deep/a", "png"), ("deep/er/c", "png"))
+        for kind in (end, "mask.png")
+    )
+    line = lines["deep/a.png"]
+    assert (line["removed"][0]["label"], line["models"]["telea"]) == ("person", None)
+    assert line["removed"][0]["segmentation"]["size"] == [80, 100]
+    assert line["output"]["size"] == Path("clean/deep/a.png").stat().st_size
+    assert line["source"]["size"] == Path("photos/deep/a.png").stat().st_size
+    assert line["seconds"].keys() >= {"read", "find", "fill"}
+
+
+@pytest.mark.parametrize("unmatched", ["copy", "link"])
+def test_photos_in_which_nothing_is_found(tree, toy, unmatched):
+    assert remove("photos", "-o", "clean", "--unmatched", unmatched) == 0
+    source, target = tree / "photos" / "plain.png", tree / "clean" / "plain.png"
+    assert target.read_bytes() == source.read_bytes()
+    assert target.samefile(source) == (unmatched == "link")
+
+
+def test_the_next_run_does_nothing_twice(tree, toy, capsys):
+    assert remove("photos", "-o", "clean", "--limit", "2", "--jobs", "1") == 0
+    assert len(results()) == 2
+    before = {name: Path("clean", name).stat().st_mtime_ns for name in results()}
+    assert remove("photos", "-o", "clean") == 0
+    assert "2 photos are done already, 3 to do" in capsys.readouterr().err
+    assert before == {name: Path("clean", name).stat().st_mtime_ns for name in before}
+    assert len(results()) == 4
+    assert len(report()) == 5
+
+
+def test_changed_photos_and_lost_results_are_done_again(tree, toy):
+    assert remove("photos", "-o", "clean") == 0
+    finished = {name: Path("clean", name).stat().st_mtime_ns for name in results()}
+    draw(tree / "photos" / "a.png", discs=((60, 30, 12, RED),))
+    os.utime(tree / "photos" / "b.jpg")  # touched, but the same
+    Path("clean/deep/a.png").unlink()
+    Path("clean/deep/er/c.png").write_bytes(b"other bytes")
+    assert remove("photos", "-o", "clean") == 0
+    anew = {name for name in results() if Path("clean", name).stat().st_mtime_ns != finished[name]}
+    assert anew == {"a.png", "deep/a.png", "deep/er/c.png"}
+    assert len(Path("clean/report.jsonl").read_text().splitlines()) == 5
+
+
+def test_other_options_are_noticed(tree, toy, capsys):
+    assert remove("photos", "-o", "clean", "--limit", "3") == 0
+    assert remove("photos", "-o", "clean", "--dilate", "9") == 2
+    err = capsys.readouterr().err
+    assert "dilate was 'auto', is '9'" in err
+    assert "--again" in err
+    assert remove("photos", "-o", "clean", "--dilate", "9", "--again") == 0
+    assert "3 photos are done already" not in capsys.readouterr().err
+    assert len({line["run"] for line in report().values()}) == 1
+    assert remove("photos", "-o", "clean", "--dilate", "9") == 0
+    assert "5 photos are done already, 0 to do" in capsys.readouterr().err
+
+
+def test_failed_photos_are_tried_again_only_when_asked_or_changed(tree, toy, capsys):
+    broken = tree / "photos" / "broken.png"
+    broken.write_bytes(b"no photo")
+    for again, tried in (((), 1), ((), 0), (("--retry-failed",), 1)):
+        assert remove("photos", "-o", "clean", *again) == 3
+        assert capsys.readouterr().err.count("broken.png") == tried
+    draw(broken)
+    assert remove("photos", "-o", "clean") == 0
+    assert statuses()["broken.png"] == "removed"
+
+
+def test_two_runs_in_one_output_are_one_too_many(tree, toy, capsys):
+    with folder_run.opened(Path("clean"), {}):
+        assert remove("photos", "-o", "clean") == 1
+    assert "another run is at work there" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_the_run_and_loses_nothing(tree, toy, monkeypatch, capsys):
+    real, room = folder_run.write_atomic, [2]
+
+    def write(path, data):
+        if not room[0]:
+            try:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            except OSError as error:
+                raise PhotoError(f"{path}: cannot be written: {error.strerror}") from None
+        room[0] -= 1
+        real(path, data)
+
+    monkeypatch.setattr(folder_run, "write_atomic", write)
+    assert remove("photos", "-o", "clean", "--jobs", "1") == 1
+    assert "the disk is full" in capsys.readouterr().err
+    assert len(results()) == 2
+    assert set(statuses().values()) <= {"removed", "unmatched"}
+    monkeypatch.setattr(folder_run, "write_atomic", real)
+    assert remove("photos", "-o", "clean") == 0
+    assert len(results()) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["photos"], 1, "--output"),
+        (["photos", "-o", "-"], 2, "folder"),
+        (["photos", "--in-place"], 2, "folder"),
+        (["photos/a.png", "--limit", "3"], 2, "--limit is for folders"),
+        (["photos/a.png", "-o", "clean", "--watch"], 2, "--watch is for folders"),
+        (["photos", "-", "-o", "clean"], 2, "--list -"),
+        (["--list", "missing.txt", "-o", "clean"], 1, "missing.txt"),
+        (["empty", "-o", "clean"], 1, "no photo is there"),
+        (["photos", "-o", "photos"], 2, "is the output, too"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_in_one_line(tree, toy, capsys, arguments, code, says):
+    (tree / "empty").mkdir()
+    assert remove(*arguments) == code
+    err = capsys.readouterr().err
+    assert says in err
+    assert len(err.splitlines()) == 1
+    assert not Path("clean").exists()
+
+
+# ------------------------------------------------------------------ the report as memory
+
+
+def test_a_torn_line_is_no_line(tree, toy):
+    """As a power cut in the middle of a line leaves the report: the result that the line speaks of has not come."""
+    assert remove("photos", "-o", "clean", "--jobs", "1") == 0
+    path = Path("clean/report.jsonl")
+    last = max(report().values(), key=lambda line: (line["output"] is not None, line["photo"]))
+    rest = b"".join(line for line in path.read_bytes().splitlines(True) if json.loads(line) != last)
+    whole = json.dumps(last).encode()
+    for torn in (whole, whole[:40], b"\0" * 30):
+        Path("clean", last["output"]["path"]).unlink()
+        path.write_bytes(rest + torn)
+        assert remove("photos", "-o", "clean") == 0
+        assert len(report()) == 5
+        assert len(results()) == 4
+
+
+def test_a_line_whose_result_never_came_is_no_proof(tree, toy, monkeypatch):
+    """Killed between the line and the result, where an older result of the same size lies under the name."""
+    assert remove("photos", "-o", "clean") == 0
+    target = Path("clean/deep/a.png")
+    good = target.read_bytes()
+    target.write_bytes(bytes(len(good)))
+    assert remove("photos", "-o", "clean") == 0
+    assert target.read_bytes() == good
+
+
+def test_old_lines_are_checked_by_size_only(tree, toy, monkeypatch):
+    assert remove("photos", "-o", "clean") == 0
+    asked = []
+    real = manifests.file_digest
+    monkeypatch.setattr(manifests, "file_digest", lambda path: asked.append(path) or real(path))
+    plan = make_plan(["photos"], Layout(Path("clean")))
+    for suspects, digests in ((256, 4), (0, 0)):
+        monkeypatch.setattr(manifests, "SUSPECTS", suspects)
+        asked.clear()
+        known = Manifest(Path("clean"), report()["a.png"]["run"])
+        assert all(known.is_settled(item) for item in plan.items)
+        assert len(asked) == digests
+
+
+def test_drafts_of_a_killed_run_are_swept(tree, toy):
+    draft = tree / "clean" / "deep" / ".0123456789abcdef.part"
+    draft.parent.mkdir(parents=True)
+    draft.write_bytes(b"half a photo")
+    assert remove("photos", "-o", "clean") == 0
+    assert not draft.exists()
+
+
+# ------------------------------------------------------------------ killed, interrupted
+
+SLOW = """
+import os, sys, time
+from conftest import ColourSegmenter
+from objremove import shelf
+from objremove.cli.app import run
+from objremove.inpainting.classical import ClassicalInpainter
+
+shelf.segmentation.load = lambda *args, **options: ColourSegmenter()
+fill = ClassicalInpainter.fill
+
+def slowly(self, windows, holes):
+    print("filling", flush=True)
+    time.sleep(0.05)
+    return fill(self, windows, holes)
+
+ClassicalInpainter.fill = slowly
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with Ctrl-C ignored
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def slow_run(*more):
+    arguments = [sys.executable, "-c", SLOW, "-r", "person", "--inpainter", "telea", "photos", "-o", "clean", *more]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OBJREMOVE_HOME": "home"}
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+
+
+def test_killed_at_any_moment_the_same_command_goes_on(tree):
+    for i in range(30):
+        draw(tree / "photos" / f"many/{i}.png", discs=((30 + i, 40, 8, RED),))
+    rng, done = random.Random(4), set()
+    for _ in range(2):
+        process = slow_run("-j", "2")
+        for _ in range(rng.randrange(4, 10)):
+            process.stdout.readline()
+        time.sleep(rng.random() / 10)
+        process.kill()
+        process.communicate()
+        whole = [name for name in results() if not name.endswith(".part")]
+        for name in whole:
+            Image.open(Path("clean", name)).load()
+        now = {name: Path("clean", name).stat().st_mtime_ns for name in whole}
+        assert now.items() >= done  # nothing is done twice
+        done = set(now.items())
+    process = slow_run("-j", "2")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert b"photos are done already" in err
+    assert all(Path("clean", name).stat().st_mtime_ns == stamp for name, stamp in done)
+    assert len(results()) == 34
+    assert sorted(statuses().values()) == ["removed"] * 34 + ["unmatched"]
+
+
+def test_ctrl_c_finishes_what_is_in_work(tree):
+    for i in range(30):
+        draw(tree / "photos" / f"many/{i}.png")
+    process = slow_run("-j", "1")
+    assert process.stdout.readline() == b"filling\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert b"finishing the photos in work" in err
+    assert 0 < len(results()) < 20
+    assert len(results()) == list(statuses().values()).count("removed")
+
+
+# ------------------------------------------------------------------ watching
+
+
+def test_a_photo_is_left_alone_until_it_is_at_rest(tree, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("objremove.folder.watch.time.monotonic", lambda: now[0])
+    seen = Settled(2.0)
+
+    def look(seconds):
+        now[0] += seconds
+        plan, moving = seen.at_rest(make_plan(["photos"], Layout(Path("clean"))))
+        return len(plan.items), moving
+
+    assert look(0) == (0, True)
+    assert look(1) == (0, True)
+    with open("photos/a.png", "ab") as growing:
+        growing.write(b"more")
+    assert look(1) == (4, True)
+    assert look(2) == (5, False)
+
+
+@pytest.mark.parametrize("watchfiles", [True, False])
+def test_watching_finds_what_comes(tree, monkeypatch, watchfiles):
+    if watchfiles:
+        pytest.importorskip("watchfiles")
+    else:
+        monkeypatch.setattr("objremove.folder.watch.find_spec", lambda name: None)
+    stop = threading.Event()
+    plans = rounds(lambda: make_plan(["photos"], Layout(Path("clean"))), ["photos"], stop, settle=0.1)
+    assert len(next(plans).items) == 5
+    threading.Timer(0.3, lambda: draw(tree / "photos" / "new.png")).start()
+    assert "new.png" in names(next(plans))
+    stop.set()
+    assert list(plans) == []
+
+
+def test_watching_from_the_command_line(tree):
+    process = slow_run("--watch", "--json", "-q")
+    lines = (json.loads(line) for line in iter(process.stdout.readline, b"") if line[:1] == b"{")
+    assert len({line["photo"] for line in islice(lines, 5)}) == 5
+    draw(tree / "photos" / "late.png")
+    late = next(lines)
+    assert (late["photo"], late["status"]) == ("late.png", "removed")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
+def test_memory_is_bounded_by_the_photos_in_work(tree, toy, monkeypatch):
+    """No more results live at a time than photos may be in work, however many photos there are."""
+    import weakref
+
+    for i in range(25):
+        draw(tree / "photos" / f"many/{i}.png")
+    alive, most = weakref.WeakSet(), []
+    real = Result.to_dict
+
+    def watched(self):
+        alive.add(self)
+        most.append(len(alive))
+        return real(self)
+
+    monkeypatch.setattr(Result, "to_dict", watched)
+    assert remove("photos", "-o", "clean", "-j", "2") == 0
+    assert len(most) == 30
+    assert max(most) <= 2 * 2 + 1 + 1  # twice the workers, a batch of one, and the one being reported
+
+
+def test_results_are_those_of_a_single_run(tree, toy):
+    assert remove("photos", "-o", "clean") == 0
+    assert remove("photos/deep/a.png", "-o", "alone.png") == 0
+    assert Path("alone.png").read_bytes() == Path("clean/deep/a.png").read_bytes()
+    assert np.asarray(Image.open("alone.png")).shape == (80, 100, 3)
