@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from objremove.dataset.coco import CocoDataset
     from objremove.dataset.errors import DatasetError
     from objremove.dataset.sample import Annotation, Sample
+    from objremove.dataset.transform import RemoveObjects
     from objremove.dataset.voc import VocDataset
     from objremove.dataset.yolo import YoloDataset
 
-__all__ = ["Annotation", "CocoDataset", "DatasetError", "Sample", "VocDataset", "YoloDataset"]
+__all__ = ["Annotation", "CocoDataset", "DatasetError", "RemoveObjects", "Sample", "VocDataset", "YoloDataset"]
 
 _ROOMS = {
     "Annotation": "sample",
     "CocoDataset": "coco",
     "DatasetError": "errors",
+    "RemoveObjects": "transform",
     "Sample": "sample",
     "VocDataset": "voc",
     "YoloDataset": "yolo",

@@ -1,0 +1,70 @@
+"""One photo and its labels, in memory: what to ask a `Remover` for, and what is left of the labels afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from objremove.dataset.sample import Annotation, Key
+from objremove.inpainting.fill import fill_windows
+from objremove.instances import Instance
+from objremove.remover import PhotoLike, Remover
+from objremove.request import Request
+from objremove.result import Result
+from objremove.types import Mask
+
+GONE_OUTLINE, GONE_BOX = 0.5, 0.35
+"""Share of an annotation's outline, or of its box, that the hole of a segmenter must cover for the annotated object to be gone: about
+half of the object, and objects fill about two thirds of their boxes."""
+
+
+def request_for(
+    annotations: Iterable[Annotation], gone: Collection[Key], size: tuple[int, int], *, find: Sequence[str] = ()
+) -> Request:
+    """What a `Remover` is asked for, so that some annotated objects go and the others stay.
+
+    Args:
+        annotations: all of the photo; those without an outline come as boxes, for the prompter to draw.
+        gone: keys of those that go.
+        size: (H, W) of the photo.
+        find: classes, in the segmenters' words, of which the segmenter shall find more.
+    """
+    instances: list[Instance] = []
+    spare: list[Instance] = []
+    boxes: list[tuple[int, int, int, int]] = []
+    for one in annotations:
+        instance, box = one.instance(size), one.pixel_box(size)
+        if instance is not None:
+            (instances if one.key in gone else spare).append(instance)
+        elif one.key in gone and box is not None and one.segmentation is None:
+            boxes.append(box)
+    return Request(remove=list(find), boxes=boxes, instances=instances, spare=spare)
+
+
+def fill(remover: Remover, photo: PhotoLike, request: Request, *, max_hole: float = 1.0) -> Result | None:
+    """The photo without what the request names; None where the hole would cover more than `max_hole` (0..1) of it."""
+    work = remover.start(photo, request)
+    if work.hole.mask.mean() > max_hole:
+        return None
+    if work.filling is not None:
+        with work.steps.clock.stage("fill"):
+            fill_windows(work.filling, remover.inpainter())
+    return remover.finish(work)
+
+
+def covered(annotations: Iterable[Annotation], hole: Mask) -> frozenset[Key]:
+    """Keys of the annotations whose objects a hole has taken; see `GONE_OUTLINE`."""
+    size = (hole.shape[0], hole.shape[1])
+    keys: set[Key] = set()
+    for one in annotations:
+        instance, box = one.instance(size), one.pixel_box(size)
+        if instance is not None:
+            x0, y0, x1, y1 = instance.box
+            share, least = float(hole[y0:y1, x0:x1][instance.crop].mean()), GONE_OUTLINE
+        elif box is not None:
+            x0, y0, x1, y1 = box
+            share, least = float(hole[y0:y1, x0:x1].mean()), GONE_BOX
+        else:
+            continue
+        if share >= least:
+            keys.add(one.key)
+    return frozenset(keys)
