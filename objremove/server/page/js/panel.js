@@ -67,8 +67,8 @@ export class Panel {
     const share = (100 * filled) / (session.width * session.height || 1);
     const percent = share.toLocaleString("en", { maximumSignificantDigits: 2 });
     const rest = notes.length ? notes.map(sentence).join(" ") : "All others are exactly as they were.";
-    byId("outcome-title", HTMLElement).textContent = `${title} removed`;
-    byId("outcome-text", HTMLElement).textContent = `${percent} % of the pixels were filled in. ${rest}`;
+    byId("outcome-title", HTMLElement).textContent = `Removed ${title}`;
+    byId("outcome-text", HTMLElement).textContent = `${percent}% of the pixels were filled in. ${rest}`;
   }
 
   /** @param {Session} session */

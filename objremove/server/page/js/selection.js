@@ -65,14 +65,14 @@ export function isEmpty({ chosen, strokes }) {
 }
 
 /**
- * What goes, in words: "2 dogs, person and what you painted".
+ * What goes, in words: "2 dogs, person and painted area".
  * @param {Selection} selection
  * @param {readonly Instance[]} instances
  */
 export function inWords({ chosen, strokes }, instances) {
   const going = instances.filter(({ id }) => chosen.has(id));
   const parts = [...counted(going)].map(([label, count]) => nameOf(label, count));
-  if (strokes.some(({ tool }) => tool === "brush")) parts.push(parts.length ? "what you painted" : "painted area");
+  if (strokes.some(({ tool }) => tool === "brush")) parts.push("painted area");
   return parts.length < 2 ? parts.join("") : `${parts.slice(0, -1).join(", ")} and ${parts[parts.length - 1]}`;
 }
 

@@ -49,7 +49,7 @@ export class SettingsDialog {
     if (grow !== "auto") this.#grow.value = String(grow);
     this.#compareAfter.checked = compareAfter;
     byId("grow-row", HTMLElement).hidden = grow === "auto";
-    byId("grow-value", HTMLOutputElement).textContent = `${this.#grow.value} %`;
+    byId("grow-value", HTMLOutputElement).textContent = `${this.#grow.value}%`;
   }
 
   async #list() {
@@ -70,7 +70,7 @@ export class SettingsDialog {
     const some = models.filter((model) => model.kind === kind);
     const taken = some.find(({ auto }) => auto)?.name;
     const rows = some.map((model) => this.#row(model, offline));
-    const auto = this.#radio(kind, "auto", "Automatic", taken ? `now ${taken}` : "");
+    const auto = this.#radio(kind, "auto", "Automatic", `Now ${taken}`);
     return make("fieldset", {}, make("legend", {}, KINDS[kind]), make("div", { class: "model" }, auto), ...rows);
   }
 
@@ -81,7 +81,7 @@ export class SettingsDialog {
   #row(model, offline) {
     const weight = model.size ? megabytes(model.size) : model.state === "built in" ? "no weights" : "size not published";
     const facts = `${weight} · ${model.licence}`;
-    const radio = this.#radio(model.kind, model.name, model.name, `${model.title}. ${facts}`);
+    const radio = this.#radio(model.kind, model.name, model.name, model.title, facts);
     const row = make("div", { class: "model" }, radio);
     if (model.state !== "remote" && model.state !== "missing") return row;
     const input = /** @type {HTMLInputElement} */ (radio.querySelector("input"));
@@ -99,12 +99,12 @@ export class SettingsDialog {
    * @param {Model["kind"]} kind
    * @param {string} value
    * @param {string} name
-   * @param {string} about
+   * @param {...string} about  a line each
    */
-  #radio(kind, value, name, about) {
+  #radio(kind, value, name, ...about) {
     const input = make("input", { type: "radio", name: kind, value, checked: this.app.settings[kind] === value });
     input.addEventListener("change", () => this.app.set({ [kind]: value }));
-    return make("label", {}, input, make("span", {}, name, make("small", {}, about)));
+    return make("label", {}, input, make("span", {}, name, ...about.map((line) => make("small", {}, line))));
   }
 
   /**
