@@ -70,6 +70,11 @@ class CocoDataset:
         for place in self._places:
             self._of_photo.setdefault(place.value[1], []).append(place)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of every sample, in the order of the dataset."""
+        return tuple(self._by_name)
+
     def __len__(self) -> int:
         return len(self._photos)
 

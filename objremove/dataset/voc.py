@@ -69,6 +69,11 @@ class VocDataset:
                 f"{self.root / 'JPEGImages'}: two photos have one name, so their labels would be the same file"
             )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of every sample, in the order of the dataset."""
+        return tuple(self._photos)
+
     def __len__(self) -> int:
         return len(self._photos)
 

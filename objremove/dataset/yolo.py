@@ -104,6 +104,11 @@ class YoloDataset:
         except ValueError:
             raise DatasetError(f"{photo}: lies outside of {self.root}, the dataset's folder: move it there") from None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of every sample, in the order of the dataset."""
+        return tuple(self._by_name)
+
     def __len__(self) -> int:
         return len(self._by_name)
 

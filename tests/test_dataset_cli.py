@@ -1,0 +1,337 @@
+"""`objremove dataset` from end to end: what trainers read afterwards, and what is there after a crash."""
+
+import contextlib
+import io
+import json
+import os
+
+import cv2
+import numpy as np
+import pytest
+from conftest import BLUE, RED, ColourSegmenter
+from drawn_datasets import PHOTOS, draw_coco, draw_voc, draw_yolo
+from PIL import Image
+from pycocotools.coco import COCO
+from torchvision import datasets
+
+from objremove.cli.app import run
+from objremove.dataset import VocDataset, YoloDataset
+from objremove.dataset.sample import decode
+
+
+@pytest.fixture(autouse=True)
+def colours(monkeypatch, tmp_path):
+    """The toy segmenter under the name of the embedded one; the working folder is a fresh one."""
+    from objremove import shelf
+
+    monkeypatch.setenv("OBJREMOVE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(shelf.segmentation, "load", lambda *args, **options: ColourSegmenter())
+    monkeypatch.chdir(tmp_path)
+
+
+def dataset(*arguments):
+    return run(["dataset", "--inpainter", "telea", "--jobs", "2", "-q", *map(str, arguments)])
+
+
+def on_coco(tmp_path, *arguments, out="out"):
+    if not (tmp_path / "photos").exists():
+        draw_coco(tmp_path)
+    return dataset("--coco", "instances.json", "--images", "photos", "-o", out, *arguments)
+
+
+def load_coco(path):
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(str(path))
+
+
+def report(out):
+    return {line["photo"]: line for line in map(json.loads, (out / "report.jsonl").read_text().splitlines())}
+
+
+def shows(path, colour):
+    pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    return bool((np.abs(pixels - colour).max(axis=-1) < 60).sum() > 20)
+
+
+def tree(root):
+    files = (path for path in root.rglob("*") if path.is_file() and ".objremove" not in path.parts)
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files if path.name != "report.jsonl"}
+
+
+# ------------------------------------------------------------------ COCO
+
+
+def test_clean_coco(tmp_path):
+    assert on_coco(tmp_path, "--remove", "people") == 0
+    out = tmp_path / "out"
+    coco = load_coco(out / "annotations/instances.json")
+    assert sorted(coco.imgs) == [9000, 9007, 9014, 9021]
+    assert [one["category_id"] for one in coco.anns.values()] == [3, 3, 3]
+    for name, discs in PHOTOS.items():
+        assert not shows(out / "photos" / name, RED)
+        assert shows(out / "photos" / name, BLUE) == any(disc[3] == BLUE for disc in discs)
+    assert os.path.samefile(out / "photos/nobody.jpg", tmp_path / "photos/nobody.jpg")
+    lines = report(out)
+    assert {name: line["status"] for name, line in lines.items()} == {
+        "photos/street.jpg": "removed",
+        "photos/crowded.jpg": "removed",
+        "photos/empty road.jpg": "removed",  # of its crowd
+        "photos/nobody.jpg": "unmatched",
+    }
+    line = lines["photos/street.jpg"]
+    assert (line["labels"]["removed"], line["seed"], line["models"]) == ([100], 0, {"telea": None})
+
+
+def test_labels_match_pixels_in_every_result(tmp_path):
+    on_coco(tmp_path, "--remove", "person")
+    coco = load_coco(tmp_path / "out/annotations/instances.json")
+    for photo in coco.imgs.values():
+        pixels = np.asarray(Image.open(tmp_path / "out/photos" / photo["file_name"])).astype(int)
+        blue = np.abs(pixels - BLUE).max(axis=2) < 60
+        labelled = np.zeros(blue.shape, bool)
+        for one in coco.imgToAnns[photo["id"]]:
+            labelled |= coco.annToMask(one).astype(bool)
+        assert (blue & labelled).sum() >= 0.93 * max(blue.sum(), labelled.sum())
+
+
+def test_torchvision_reads_the_result(tmp_path):
+    on_coco(tmp_path, "--remove", "person", "--untouched", "omit")
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = datasets.CocoDetection(tmp_path / "out/photos", tmp_path / "out/annotations/instances.json")
+    wrapped = datasets.wrap_dataset_for_transforms_v2(coco, target_keys=("boxes", "masks", "labels"))
+    assert [target["labels"].tolist() for _, target in wrapped] == [[3], [3], [3]]
+
+
+def test_crowds_are_removed_as_a_region_or_their_photo_is_left_out(tmp_path):
+    on_coco(tmp_path, "--remove", "person")
+    before = np.asarray(Image.open(tmp_path / "photos/empty road.jpg")).astype(int)
+    after = np.asarray(Image.open(tmp_path / "out/photos/empty road.jpg")).astype(int)
+    assert np.abs(before - after)[100:115, 20:60].sum() > 0
+    assert on_coco(tmp_path, "--remove", "person", "--crowd", "skip", out="other") == 0
+    assert report(tmp_path / "other")["photos/empty road.jpg"]["reason"] == "holds a crowd of person"
+    assert sorted(load_coco(tmp_path / "other/annotations/instances.json").imgs) == [9000, 9007, 9021]
+
+
+def test_neighbours_that_the_hole_takes_a_part_of(tmp_path):
+    path = draw_coco(tmp_path)
+    data = json.loads(path.read_text())
+    car = next(one for one in data["annotations"] if one["image_id"] == 9007 and one["category_id"] == 3)
+    square = {"x0": 40, "x1": 95, "y0": 45, "y1": 75}  # the car is labelled across the person, too
+    car["segmentation"] = [
+        [square["x0"], square["y0"], square["x1"], square["y0"], square["x1"], square["y1"], square["x0"], square["y1"]]
+    ]
+    car["bbox"] = [40, 45, 55, 30]
+    path.write_text(json.dumps(data))
+    on_coco(tmp_path, "--remove", "person")
+    new = load_coco(tmp_path / "out/annotations/instances.json").anns[car["id"]]
+    assert new["bbox"][:2] == [40, 45]
+    assert 25 < new["bbox"][2] < 55
+    left = decode(new["segmentation"], (120, 160))
+    assert new["area"] == left.sum()
+    (neighbour,) = report(tmp_path / "out")["photos/crowded.jpg"]["neighbours"]
+    assert (neighbour["id"], neighbour["became"]) == (car["id"], "recomputed")
+
+
+def test_counterfactual_pairs(tmp_path):
+    assert on_coco(tmp_path, "--remove", "car", "--mode", "counterfactual") == 0
+    out = tmp_path / "out"
+    pairs = [json.loads(line) for line in (out / "pairs.jsonl").read_text().splitlines()]
+    assert [pair["source"] for pair in pairs] == ["street.jpg", "crowded.jpg", "empty road.jpg"]
+    for pair in pairs:
+        first, second, hole = (np.asarray(Image.open(out / pair[name])) for name in ("with", "without", "hole"))
+        assert first.shape == second.shape
+        assert hole.dtype == bool
+        differs = np.abs(first.astype(int) - second).max(axis=2) > 0
+        grown = cv2.dilate(hole.astype(np.uint8), np.ones((33, 33))) > 0
+        assert not (differs & ~grown).any()  # a JPEG's blocks reach a little further than its hole
+        assert shows(out / pair["with"], BLUE)
+        assert not shows(out / pair["without"], BLUE)
+    ids = [sorted(load_coco(out / half / "annotations/instances.json").imgs) for half in ("with", "without")]
+    assert ids == [[9000, 9007, 9014]] * 2
+
+
+def test_per_instance(tmp_path):
+    assert on_coco(tmp_path, "--remove", "all", "--per-instance", "--untouched", "link") == 0
+    coco = load_coco(tmp_path / "out/annotations/instances.json")
+    assert len(coco.imgs) == 4 + 5
+    names = {one["file_name"]: one["id"] for one in coco.imgs.values()}
+    assert names["street.jpg"] == 9000
+    assert (
+        shows(tmp_path / "out/photos/street.100.jpg", RED),
+        shows(tmp_path / "out/photos/street.100.jpg", BLUE),
+    ) == (False, True)
+    (left,) = coco.imgToAnns[names["street.100.jpg"]]
+    assert (left["category_id"], left["source_id"]) == (3, 101)
+
+
+def test_negatives_have_none_of_it_left(tmp_path):
+    assert on_coco(tmp_path, "--remove", "person", "--mode", "negatives") == 0
+    coco = load_coco(tmp_path / "out/annotations/instances.json")
+    assert sorted(coco.imgs) == [9000, 9007, 9014]
+    assert not coco.getAnnIds(catIds=[1])
+    assert not (tmp_path / "out/photos/nobody.jpg").exists()
+
+
+def test_a_fraction_is_drawn_by_the_seed(tmp_path):
+    def removed(seed, out):
+        on_coco(tmp_path, "--remove", "all", "--per-instance", "--fraction", 0.5, "--seed", seed, out=out)
+        return {name for name, line in report(tmp_path / out).items() if line["status"] == "removed"}
+
+    drawn = [removed(seed, f"out{seed}") for seed in range(4)]
+    assert len(set(map(frozenset, drawn))) > 1
+    assert removed(0, "again") == drawn[0]
+    assert 0 < sum(map(len, drawn)) < 20
+
+
+def test_check_finds_what_was_left_and_fills_it(tmp_path):
+    path = draw_coco(tmp_path)
+    data = json.loads(path.read_text())
+    person = data["annotations"][0]
+    x, y, width, _ = person["bbox"]  # its mask was drawn sloppily: an eighth of it
+    person["segmentation"] = [[x, y, x + width, y, x + width, y + 12, x, y + 12]]
+    path.write_text(json.dumps(data))
+    on_coco(tmp_path, "--remove", "person", "--limit", 1, out="sloppy")
+    assert shows(tmp_path / "sloppy/photos/street.jpg", RED)
+    on_coco(tmp_path, "--remove", "person", "--limit", 1, "--check", 2)
+    assert not shows(tmp_path / "out/photos/street.jpg", RED)
+    check = report(tmp_path / "out")["photos/street.jpg"]["check"]
+    assert check["passed"]
+    assert check["rounds"] >= 1
+    assert "slim-deeplab-voc21" in report(tmp_path / "out")["photos/street.jpg"]["models"]
+
+
+@pytest.mark.parametrize("masks", ["segmenter", "both"])
+def test_masks_of_the_segmenter(tmp_path, masks):
+    path = draw_coco(tmp_path)
+    data = json.loads(path.read_text())
+    data["annotations"] = [one for one in data["annotations"] if one["id"] != 100]  # street's person has no label
+    path.write_text(json.dumps(data))
+    assert on_coco(tmp_path, "--remove", "person", "--masks", masks) == 0
+    assert not shows(tmp_path / "out/photos/street.jpg", RED)
+    coco = load_coco(tmp_path / "out/annotations/instances.json")
+    assert [one["id"] for one in coco.imgToAnns[9007]] == [102]
+
+
+# ------------------------------------------------------------------ VOC and YOLO
+
+
+def test_clean_voc(tmp_path):
+    draw_voc(tmp_path / "in")
+    assert dataset("--voc", "in", "--remove", "automobile", "-o", "out") == 0
+    detection = datasets.VOCDetection(tmp_path / "out", image_set="trainval")
+    labels = {
+        target["annotation"]["filename"]: [one["name"] for one in target["annotation"].get("object", [])]
+        for _, target in detection
+    }
+    assert labels == {"street.jpg": ["person"], "crowded.jpg": ["person"], "empty_road.jpg": [], "nobody.jpg": []}
+    for image, mask in datasets.VOCSegmentation(tmp_path / "out", image_set="train"):
+        classes, pixels = np.asarray(mask), np.asarray(image).astype(int)
+        red = np.abs(pixels - RED).max(axis=2) < 60
+        assert set(np.unique(classes)) <= {0, 15, 255}
+        assert ((classes == 15) & red).sum() > 0.9 * red.sum()
+    assert not shows(tmp_path / "out/VOCdevkit/VOC2012/JPEGImages/empty_road.jpg", BLUE)  # by its box alone
+    lists = tmp_path / "out/VOCdevkit/VOC2012/ImageSets/Main"
+    assert {line.split()[1] for line in (lists / "car_trainval.txt").read_text().splitlines()} == {"-1"}
+    assert all(
+        len(sample.annotations) <= 1
+        for name in VocDataset(tmp_path / "out").names
+        for sample in [VocDataset(tmp_path / "out").load(name)]
+    )
+
+
+@pytest.mark.parametrize("polygons", [True, False])
+def test_clean_yolo(tmp_path, polygons):
+    draw_yolo(tmp_path / "in", polygons)
+    assert dataset("--yolo", "in/data.yaml", "--remove", "person", "-o", "out") == 0
+    result = YoloDataset(tmp_path / "out/data.yaml")
+    assert result.root == tmp_path / "out"
+    assert {name: [one.label for one in result.load(name).annotations] for name in result.names} == {
+        "images/train/crowded.jpg": ["car"],
+        "images/train/street.jpg": ["car"],
+        "images/val/empty road.jpg": ["car"],
+        "images/val/nobody.jpg": [],
+    }
+    assert not any(shows(tmp_path / "out" / name, RED) for name in result.names)
+
+
+# ------------------------------------------------------------------ crashes and mistakes
+
+
+@pytest.mark.parametrize("kind", ["coco", "voc", "yolo"])
+def test_a_run_that_is_killed_goes_on(tmp_path, monkeypatch, kind):
+    from objremove.dataset import run as dataset_run
+
+    source = {
+        "coco": ("--coco", "in/instances.json", "--images", "in/photos"),
+        "voc": ("--voc", "in"),
+        "yolo": ("--yolo", "in"),
+    }[kind]
+    {"coco": draw_coco, "voc": draw_voc, "yolo": draw_yolo}[kind](tmp_path / "in")
+    assert dataset(*source, "--remove", "person", "-o", "whole") == 0
+    write = dataset_run.write_atomic
+    calls = []
+
+    def dies(path, data):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        write(path, data)
+
+    monkeypatch.setattr(dataset_run, "write_atomic", dies)
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
+        dataset(*source, "--remove", "person", "-o", "out", "--jobs", 1)
+    monkeypatch.setattr(dataset_run, "write_atomic", write)
+    with open(tmp_path / "out/report.jsonl", "ab") as file:
+        file.write(b'{"photo": "torn')
+    assert dataset(*source, "--remove", "person", "-o", "out") == 0
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.jpg")}
+    assert dataset(*source, "--remove", "person", "-o", "out") == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.jpg")} == before
+
+
+def test_a_bad_photo_fails_alone(tmp_path, capsys):
+    draw_coco(tmp_path)
+    (tmp_path / "photos/street.jpg").write_bytes(b"no photo")
+    (tmp_path / "photos/nobody.jpg").unlink()
+    turned = Image.open(tmp_path / "photos/crowded.jpg")
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "photos/crowded.jpg", exif=exif)
+    assert on_coco(tmp_path, "--remove", "person") == 3
+    lines = report(tmp_path / "out")
+    assert {name: line["status"] for name, line in lines.items()} == {
+        "photos/street.jpg": "failed",
+        "photos/crowded.jpg": "skipped",
+        "photos/empty road.jpg": "removed",
+        "photos/nobody.jpg": "failed",
+    }
+    assert sorted(load_coco(tmp_path / "out/annotations/instances.json").imgs) == [9014]
+    assert "street.jpg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--remove", "persn"), "did you mean person"),
+        (("--remove", "person", "--mode", "negatives", "--untouched", "link"), "--mode clean"),
+        (("--remove", "person", "--per-instance", "--masks", "both"), "--masks annotations"),
+        (("--remove", "person", "--voc", "x"), "one dataset"),
+        (("--remove", "person", "--images", "photos"), "2 folders"),
+        (("--remove", "person", "-o", "photos"), "not empty"),
+    ],
+)
+def test_mistakes_end_with_2_and_one_line(tmp_path, arguments, word, capsys):
+    assert on_coco(tmp_path, *arguments) == 2
+    err = capsys.readouterr().err
+    assert word in err
+    assert len(err.splitlines()) == 1
+
+
+def test_other_options_for_the_same_folder_are_noticed(tmp_path, capsys):
+    assert on_coco(tmp_path, "--remove", "person") == 0
+    assert on_coco(tmp_path, "--remove", "car") == 2
+    assert "--again" in capsys.readouterr().err
+    assert on_coco(tmp_path, "--remove", "car", "--again") == 0
+    assert not shows(tmp_path / "out/photos/street.jpg", BLUE)
+    assert shows(tmp_path / "out/photos/street.jpg", RED)
