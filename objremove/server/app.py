@@ -67,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.access = access
     problems.install(app)
     app.include_router(routes.router, tags=["photos"])
+    app.include_router(routes.streams, tags=["photos"])
     app.include_router(catalogue.router, tags=["catalogue"])
     app.include_router(catalogue.health, tags=["health"])
     _add_page(app, access)

@@ -1,7 +1,7 @@
 """At the door: who may call, under which name, from which page; what every answer says to browsers; one log line each.
 
 A server on one's own machine is open to every page that one's browser shows, unless it looks: at `Host` (DNS rebinding), `Origin` and
-`Sec-Fetch-Site` (posts and reads from other sites), and the content type (forms that are sent without asking first).
+`Sec-Fetch-Site` (posts and reads from other sites), and the content type.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
+_FORMS = ("", "multipart/form-data", "application/x-www-form-urlencoded")
 _HEADER_BYTES = 16_384
 _CLOSE = {"Connection": "close"}
 
@@ -116,8 +117,8 @@ class Guard:
             problem.headers["WWW-Authenticate"] = "Bearer"
             raise problem
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if method == "POST" and kind not in ("", "multipart/form-data"):
-            raise Problem(415, "unsupported", "send forms as multipart/form-data")
+        if method == "POST" and kind not in _FORMS:
+            raise Problem(415, "unsupported", "send a form: multipart/form-data")
 
     def _is_own_name(self, host: str) -> bool:
         name = _without_port(host).lower().rstrip(".")

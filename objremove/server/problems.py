@@ -82,10 +82,13 @@ def install(app: FastAPI) -> None:
     def known(_: Request, error: Exception) -> JSONResponse:
         return response_of(problem_of(error))
 
-    def http(_: Request, error: Exception) -> JSONResponse:
+    def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         problem = Problem(error.status_code, _CODES.get(error.status_code, "error"), public(str(error.detail)))
         problem.headers = dict(error.headers or {})
+        path = getattr(request.scope.get("route"), "path", "")
+        if error.status_code == 405 and path in app.openapi()["paths"]:  # all of the path's methods, not one route's
+            problem.headers["Allow"] = ", ".join(sorted(map(str.upper, app.openapi()["paths"][path])))
         return response_of(problem)
 
     def invalid(_: Request, error: Exception) -> JSONResponse:
@@ -101,4 +104,6 @@ def install(app: FastAPI) -> None:
 def _said(error: Mapping[str, Any]) -> str:
     """One validation error, without what the client sent."""
     where = ".".join(str(part) for part in error["loc"][1:]) or "request"
+    if "UploadFile" in error["msg"]:
+        return f"{where}: must be a file"
     return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}"

@@ -41,6 +41,17 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 _PICTURE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 router = APIRouter(prefix="/v1", responses=REFUSALS)
+# FastAPI describes all answers of a stream's route as streams, unless it is told otherwise.
+streams = APIRouter(
+    prefix="/v1",
+    responses={
+        status: {
+            "description": told["description"],
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+        }
+        for status, told in REFUSALS.items()
+    },
+)
 Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -240,7 +251,7 @@ async def job_state(job: KnownJob) -> schemas.JobState:
     return state(job)
 
 
-@router.get("/jobs/{job_id}/events", response_class=EventSourceResponse)
+@streams.get("/jobs/{job_id}/events", response_class=EventSourceResponse)
 async def job_events(job: KnownJob) -> AsyncIterator[ServerSentEvent]:
     """The job's state, now and at every change, until it has ended."""
     with job.watched() as changed:
