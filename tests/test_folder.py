@@ -186,6 +186,17 @@ def test_every_file_is_accounted_for(tree, toy, capfd):
     assert line["seconds"].keys() >= {"read", "find", "fill"}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there")
+def test_names_that_are_no_text_are_names(tree, toy, capsys):
+    name = os.fsdecode(b"caf\xe9\n.png")
+    draw(tree / "photos" / name)
+    assert remove("photos", "-o", "clean", "--dry-run") == 0
+    assert "caf\\udce9" in capsys.readouterr().out
+    assert remove("photos", "-o", "clean") == 0
+    assert statuses()[name] == "removed"
+    assert Path("clean", name).is_file()
+
+
 @pytest.mark.parametrize("unmatched", ["copy", "link"])
 def test_photos_in_which_nothing_is_found(tree, toy, unmatched):
     assert remove("photos", "-o", "clean", "--unmatched", unmatched) == 0
@@ -279,6 +290,7 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tree, toy, monkeypatch, caps
         (["photos/a.png", "--limit", "3"], 2, "--limit is for folders"),
         (["photos/a.png", "-o", "clean", "--watch"], 2, "--watch is for folders"),
         (["photos", "-", "-o", "clean"], 2, "--list -"),
+        (["photos", "-o", "clean", "--unmatched", "link", "--format", "png"], 2, "--unmatched link"),
         (["--list", "missing.txt", "-o", "clean"], 1, "missing.txt"),
         (["empty", "-o", "clean"], 1, "no photo is there"),
         (["photos", "-o", "photos"], 2, "is the output, too"),

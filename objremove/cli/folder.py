@@ -79,6 +79,10 @@ class Folders:
             raise UsageError(f"the results of {named} need a folder: give --output one")
         if str(STANDARD) in self.photos:
             raise UsageError("'-' stands for one photo: give no folders with it, or --list - for a list")
+        if self.unmatched == "link" and (where.format or where.quality):
+            raise UsageError(
+                "--unmatched link keeps photos as they are: leave out --format and --quality, or take copy"
+            )
         if self.watch and not any(os.path.isdir(photo) for photo in self.photos):
             raise UsageError("--watch needs a folder to watch")
 
@@ -124,14 +128,19 @@ def show(plan: Plan, where: Output, *, as_json: bool, speaker: Speaker) -> int:
         if as_json:
             print(json.dumps({"photo": item.name, "source": str(item.source), "target": str(item.target)}))
         else:
-            print(f"{item.source} -> {item.target}")
+            print(_printable(f"{item.source} -> {item.target}"))
     for skipped in plan.skipped:
         if as_json:
             print(json.dumps({"photo": skipped.name, "source": str(skipped.source), "skipped": skipped.reason}))
         else:
-            print(f"{skipped.source}: skipped, {skipped.reason}")
+            print(_printable(f"{skipped.source}: skipped, {skipped.reason}"))
     speaker.say(f"{len(plan.items)} photos into {where.to}, {len(plan.skipped)} files skipped; nothing was written")
     return OK
+
+
+def _printable(text: str) -> str:
+    """Names that are no UTF-8, too, can be shown."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def remove_from_folders(

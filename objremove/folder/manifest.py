@@ -135,7 +135,7 @@ class Manifest:
             PhotoError: it cannot be written; the report is as it was.
         """
         line = {"photo": name, "status": status, "run": self.run, **fields}
-        data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        data = json.dumps(line).encode() + b"\n"  # ASCII: names that are no UTF-8 come back as they were
         with self._lock, open(self.path, "ab", buffering=0) as file:
             end, rest = file.tell(), memoryview(data)
             try:

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from objremove.errors import PhotoError, UsageError
@@ -205,10 +206,11 @@ def _matches(pattern: str, output: Path) -> Iterator[Skipped]:
     parts = Path(pattern).parts
     fixed = Path(*parts[: _fixed(parts)])
     inside, avoid = fixed.resolve(), output.resolve()
+    names_in = cache(lambda folder: set(os.listdir(folder)))
     for path in map(Path, sorted(glob.glob(pattern, recursive=True))):
         if path.is_dir() or path.resolve().is_relative_to(avoid):
             continue
-        reason = _reason(path, set(os.listdir(path.parent)), inside)
+        reason = _reason(path, names_in(path.parent), inside)
         if reason is not None:
             yield _skipped(path, fixed, "", reason)
 

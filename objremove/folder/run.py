@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import re
@@ -253,20 +254,21 @@ class _Run:
         fields: dict[str, Any] = {"source": {"path": str(item.source), **source}, "output": None, **result.to_dict()}
         if not result.changed and settings.unmatched == "skip":
             return self._manifest.append(item.name, UNMATCHED, fields)
-        data, warnings = result.encode(format=settings.format, quality=settings.quality)
-        fields["warnings"] = [*result.warnings, *warnings]
-        extras = _extras(item, result)
-        fields["output"] = {"path": _below(self._manifest, item), **_sums(data)}
-        status = REMOVED if result.changed else UNMATCHED
         item.target.parent.mkdir(parents=True, exist_ok=True)
-        linked = status == UNMATCHED and settings.unmatched == "link" and fields["output"]["sha256"] == source["sha256"]
-        line = self._manifest.append(item.name, status, fields)
-        if linked:
+        place = item.target.relative_to(self._manifest.path.parent).as_posix()
+        if not result.changed and settings.unmatched == "link":
+            fields["output"] = {"path": place, "size": source["size"], "sha256": source["sha256"]}
+            line = self._manifest.append(item.name, UNMATCHED, fields)
             _link(item)
-        else:
-            for path, picture in extras:
-                write_atomic(path, picture)
-            write_atomic(item.target, data)
+            return line
+        data, warnings = result.encode(format=settings.format, quality=settings.quality)
+        extras = _extras(item, result)
+        fields["warnings"] = [*result.warnings, *warnings]
+        fields["output"] = {"path": place, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        line = self._manifest.append(item.name, REMOVED if result.changed else UNMATCHED, fields)
+        for path, picture in extras:
+            write_atomic(path, picture)
+        write_atomic(item.target, data)
         return line
 
     # ------------------------------------------------------------------ as outcomes come
@@ -308,16 +310,6 @@ def _is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _below(manifest: Manifest, item: Item) -> str:
-    return item.target.relative_to(manifest.path.parent).as_posix()
-
-
-def _sums(data: bytes) -> dict[str, Any]:
-    import hashlib
-
-    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _extras(item: Item, result: Result) -> list[tuple[Path, bytes]]:
