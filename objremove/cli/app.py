@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from objremove.cli import classes, dataset, detect, doctor, evaluate, models, remove, serve, train
+from objremove.cli import classes, cluster, dataset, detect, doctor, evaluate, models, remove, serve, train
 from objremove.cli.console import FAILED, INTERRUPTED, OK, Speaker
 from objremove.errors import ObjRemoveError
 
-VERBS = ("detect", "models", "classes", "doctor", "train", "evaluate", "serve", "dataset")
+VERBS = ("detect", "models", "classes", "doctor", "train", "evaluate", "serve", "cluster", "dataset")
 
 
 def _typer() -> typer.Typer:
@@ -36,6 +36,7 @@ verbs.command("detect")(detect.command)
 verbs.command("classes")(classes.command)
 verbs.command("doctor")(doctor.command)
 verbs.command("serve")(serve.command)
+verbs.command("cluster")(cluster.command)
 verbs.command("dataset")(dataset.command)
 verbs.add_typer(models.app, name="models")
 verbs.add_typer(train.app, name="train")

@@ -1,0 +1,358 @@
+"""`objremove cluster`: a folder run on many machines (extra `ray`)."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from objremove.cli import options
+from objremove.cli.console import FAILED, INTERRUPTED, OK, SOME_FAILED, Speaker, stdout_kept_clean
+from objremove.cli.folder import file_sums, say_tally
+from objremove.cli.options import FOLDERS, MASK, MODELS, OUTPUT
+from objremove.cli.remove import WHAT, _samples
+from objremove.errors import UsageError
+
+if TYPE_CHECKING:
+    from objremove.cluster.run import Outcome, Plan
+
+WORKERS = "Cluster"
+EVERY = 10.0
+"""Seconds between two lines on progress where standard error is no terminal."""
+
+
+def command(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT",
+            help="Folders, 'patterns', .tar and .parquet files, as paths or URLs (s3://…) that every worker can read.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="A path or URL that every worker can write.",
+            rich_help_panel=OUTPUT,
+        ),
+    ],
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--remove",
+            "-r",
+            metavar="CLASSES",
+            help="As of objremove itself.",
+            rich_help_panel=WHAT,
+            show_default=False,
+        ),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASSES", help="Of what --remove names, leave these.", rich_help_panel=WHAT, show_default=False
+        ),
+    ] = None,
+    point: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X,Y[,-]",
+            help="The object at this pixel, in every photo.",
+            rich_help_panel=WHAT,
+            show_default=False,
+        ),
+    ] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X0,Y0,X1,Y1",
+            help="The object in this box, in every photo.",
+            rich_help_panel=WHAT,
+            show_default=False,
+        ),
+    ] = None,
+    mask: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="White is removed from every photo.", rich_help_panel=WHAT, show_default=False
+        ),
+    ] = None,
+    address: Annotated[
+        str,
+        typer.Option(
+            metavar="local|auto|HOST:PORT|ray://HOST:PORT",
+            help="local: start Ray on this machine; auto: the cluster that this machine belongs to.",
+            rich_help_panel=WORKERS,
+        ),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Each holds the models; default: all that fit.",
+            rich_help_panel=WORKERS,
+            show_default=False,
+        ),
+    ] = None,
+    cores_per_worker: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Default: 4, or all of a smaller machine.", rich_help_panel=WORKERS, show_default=False
+        ),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Default: 1 where there are GPUs.",
+            rich_help_panel=WORKERS,
+            show_default=False,
+        ),
+    ] = None,
+    batch: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Photos that are written down together.",
+            rich_help_panel=WORKERS,
+        ),
+    ] = 32,
+    image_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of the pictures in Parquet files; default: the only one.",
+            rich_help_panel=WORKERS,
+            show_default=False,
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="jpg, png, webp …; default: each photo's own.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Re-encode with this quality.", rich_help_panel=OUTPUT, show_default=False),
+    ] = None,
+    save_mask: Annotated[
+        bool, typer.Option("--save-mask", help="Also write the mask, as .mask.png.", rich_help_panel=OUTPUT)
+    ] = False,
+    overwrite: options.Overwrite = False,
+    unmatched: Annotated[
+        Literal["skip", "copy"],
+        typer.Option(help="Photos in which nothing was found: leave out, or copy.", rich_help_panel=FOLDERS),
+    ] = "skip",
+    dry_run: options.DryRun = False,
+    limit: options.Limit = None,
+    retry_failed: options.RetryFailed = False,
+    again: options.Again = False,
+    conf: options.Confidence = None,
+    dilate: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|N|N%", help="Grow each object by pixels, or by a share of its size.", rich_help_panel=MASK
+        ),
+    ] = "auto",
+    feather: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Width in pixels of the soft edge in the grown ring; default: by the growth.",
+            rich_help_panel=MASK,
+            show_default=False,
+        ),
+    ] = None,
+    second_look: Annotated[
+        bool,
+        typer.Option(
+            "--second-look/--no-second-look",
+            help="Look again for a class that is named and was not found.",
+            rich_help_panel=MASK,
+        ),
+    ] = False,
+    refine_masks: Annotated[
+        bool | None,
+        typer.Option(
+            "--refine-masks/--no-refine-masks",
+            help="Sharpen outlines with SAM; default: where its weights are here.",
+            rich_help_panel=MASK,
+            show_default=False,
+        ),
+    ] = None,
+    segmenter: options.Segmenter = "auto",
+    inpainter: Annotated[
+        str, typer.Option(metavar="NAME|FILE|FOLDER", help="Fills the hole.", rich_help_panel=MODELS)
+    ] = "auto",
+    prompter: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="Draws masks for points and boxes.", rich_help_panel=MODELS)
+    ] = "auto",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    offline: options.Offline = False,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="For inpainters that draw random numbers.", rich_help_panel=MODELS)
+    ] = 0,
+    max_megapixels: options.MaxMegapixels = 250.0,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Remove objects from the photos of folders, tars and Parquet files on a Ray cluster.
+
+    The same command goes on after whatever happens.
+    """
+    if not (remove or point or box or mask):
+        raise UsageError(
+            "say what to remove: --remove person,car (or --point, --box, --mask); 'objremove classes' lists the names"
+        )
+    if not all(importlib.util.find_spec(name) for name in ("ray", "pyarrow", "fsspec")):
+        raise UsageError("a cluster run needs a few packages more: pip install 'objremove[ray]'")
+    from objremove.cluster import run as cluster
+    from objremove.cluster.worker import Task
+    from objremove.photo import Photo, format_name
+    from objremove.remover import Remover
+    from objremove.targets import parse_targets
+
+    speaker = options.speaker(quiet, verbose)
+    settings = cluster.Settings(batch, limit, retry_failed, again, overwrite)
+    format_name(format)  # an unknown one is said before any work is done
+    chosen: dict[str, Any] = {"format": format, "quality": quality, "save_mask": save_mask, "unmatched": unmatched}
+    task = Task({}, {}, {}, output, image_column=image_column, environment=_environment(), **chosen)
+    if dry_run:
+        return _show(cluster.look(inputs, task, settings), speaker)
+    named: dict[str, Any] = {"remove": remove or [], "keep": keep or [], "points": point or [], "boxes": box or []}
+    parse_targets(**named)
+    masks = [_samples(Photo.open(path, max_megapixels=max_megapixels)) for path in mask or []]
+    how: dict[str, Any] = {
+        "segmenter": segmenter,
+        "inpainter": inpainter,
+        "prompter": prompter,
+        "device": device,
+        "precision": precision,
+        "confidence": conf,
+        "dilate": dilate,
+        "feather": feather,
+        "second_look": second_look,
+        "refine_masks": refine_masks,
+        "seed": seed,
+        "max_megapixels": max_megapixels,
+    }
+    # Fetched here, once: a thousand workers that did so at the same moment would be a burden to whoever keeps the weights.
+    with speaker.progress("fetching", "bytes") as fetching:
+        models = Remover(**how, offline=offline, on_download=fetching).prepare(**named)
+    decides = {**named, "masks": file_sums(mask or []), **how, **chosen, **models}
+    del decides["device"]
+    task = replace(task, remover=how, request={**named, "masks": masks}, models=models)
+    crew = cluster.Crew(workers, cores_per_worker, 0 if device == "cpu" else gpus_per_worker)
+    with Meter(speaker) as meter, stdout_kept_clean():
+        outcome = cluster.run(inputs, task, decides, settings, crew, address=address, listener=meter)
+    return _end(outcome, output, speaker)
+
+
+def _environment() -> dict[str, str]:
+    """What workers on other machines must know of this process's environment."""
+    return {name: os.environ[name] for name in ("OBJREMOVE_HOME", "OMP_WAIT_POLICY") if name in os.environ}
+
+
+def _show(plan: Plan, speaker: Speaker) -> int:
+    """Say what would be done, a line for each file on standard output."""
+    for unit in plan.units:
+        for file in unit.files:
+            stop = "" if unit.stop is None else f" (the first {unit.stop} photos at most)"
+            print(f"{file.url} -> {file.name}{stop}")
+    for name, reason in plan.skipped:
+        print(f"{name}: skipped, {reason}")
+    photos = sum(len(unit.files) for unit in plan.units) - plan.shards
+    speaker.say(f"{photos} photos and {plan.shards} files of photos; nothing was written")
+    return OK
+
+
+def _end(outcome: Outcome, output: str, speaker: Speaker) -> int:
+    """Say what became of the run; the exit code."""
+    from objremove.folder.run import Tally
+
+    summary = outcome.summary
+    say_tally(Tally(summary.files, summary.now, summary.labels, outcome.left, outcome.seconds), Path(output), speaker)
+    if outcome.unfinished:
+        speaker.say(f"{outcome.unfinished} files of photos are not done to their end: the same command goes on")
+    if outcome.interrupted:
+        speaker.error("interrupted: the same command goes on")
+        return INTERRUPTED
+    if not summary.files["failed"]:
+        return OK
+    well = summary.files["removed"] + summary.files["unmatched"] + outcome.left + outcome.unfinished
+    return SOME_FAILED if well else FAILED
+
+
+class Meter:
+    """Progress for people, as a bar on a terminal and as a line now and then elsewhere. A `objremove.cluster.run.Listener`.
+
+    How many photos lie in a tar nobody knows before it is read: where there are any, there is a rate and no end in sight.
+    """
+
+    def __init__(self, speaker: Speaker) -> None:
+        self._speaker = speaker
+        self._total: int | None = None
+        self._failed = 0
+        self._started = self._said = time.monotonic()
+        self._bar: Any = None
+
+    def __enter__(self) -> Meter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def begins(self, plan: Plan) -> None:
+        """See `Listener`."""
+        photos = sum(len(unit.files) for unit in plan.units) - plan.shards
+        self._total = None if plan.shards else photos
+        if plan.settled:
+            self._speaker.say(f"{plan.settled} photos are done already")
+        shards = f" and {plan.shards} files of photos" if plan.shards else ""
+        self._speaker.say(f"{photos} photos{shards} to do")
+        if plan.units and self._speaker.level >= 0 and sys.stderr.isatty():
+            self._bar = _bar(self._speaker, self._total)
+
+    def goes_on(self, photos: int) -> None:
+        """See `Listener`."""
+        now = time.monotonic()
+        state = f"{photos / max(1e-9, now - self._started):.2f} photos/s"
+        state += f", {self._failed} failed" if self._failed else ""
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=photos, state=state)
+        elif now - self._said >= EVERY:
+            self._said = now
+            of = "" if self._total is None else f"/{self._total}"
+            self._speaker.say(f"{photos}{of} photos, {state}")
+
+    def failed(self, name: str, reason: str) -> None:
+        """See `Listener`."""
+        self._failed += 1
+        self._speaker.error(f"{name}: {reason}")
+
+
+def _bar(speaker: Speaker, total: int | None) -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    state = TextColumn("{task.fields[state]}")
+    columns = (TextColumn("photos"), BarColumn(), MofNCompleteColumn(), state, TimeRemainingColumn())
+    bar = Progress(*columns, console=speaker.console, transient=True)
+    bar.add_task("photos", total=total, state="")
+    bar.start()
+    return bar

@@ -1,0 +1,298 @@
+"""The report of a cluster run, which is also its memory: small files, each of which appears whole when its photos are done.
+
+    OUTPUT/.objremove/parts/RUN/UNIT/000000000-000000032.jsonl   what became of photos 0 to 31 of a unit: lines as in a folder run's report
+    OUTPUT/.objremove/parts/RUN/UNIT/end-000000845               so many photos the shard has
+    OUTPUT/report.jsonl                                          all parts, put together when a run ends
+
+A part is written after the results that it speaks of. Who is asked to do a unit again, on whatever machine, leaves out what its parts
+cover; and as the parts of a unit are cut at fixed numbers, two workers that do the same write the same file. So each photo is
+accounted for once, without a lock, and without anyone who knows it all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from objremove.cluster.sources import File, Unit
+from objremove.cluster.storage import Folder
+from objremove.errors import UsageError
+from objremove.folder.manifest import FAILED, _differences
+from objremove.folder.plan import REPORT, STATE
+
+_PART = re.compile(r"(\d{9})-(\d{9})\.jsonl")
+_TOGETHER = 64
+"""So many parts are read at a time."""
+
+
+@dataclass(frozen=True)
+class Covered:
+    """What is known of a unit.
+
+    Attributes:
+        spans: (first, stop) of each part, by first.
+        total: how many photos its shard has; None: nobody got to its end.
+        tries: how often a worker began with it.
+        suspects: photos at which a worker was when it began with them alone, see `worker`.
+    """
+
+    spans: tuple[tuple[int, int], ...] = ()
+    total: int | None = None
+    tries: int = 0
+    suspects: frozenset[int] = frozenset()
+
+    @cached_property
+    def numbers(self) -> frozenset[int]:
+        """The photos that are settled."""
+        return frozenset(number for first, stop in self.spans for number in range(first, stop))
+
+    @property
+    def count(self) -> int:
+        """How many those are."""
+        return len(self.numbers)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all photos of a shard are."""
+        return self.total is not None and self.count >= self.total
+
+    def stop_after(self, more: int) -> int:
+        """The number of photos from the beginning within which there are `more` that are not settled."""
+        number = 0
+        while more:
+            more -= number not in self.numbers
+            number += 1
+        return number
+
+    @classmethod
+    def by_names(cls, names: Iterable[str]) -> Covered:
+        """What the files of a unit say."""
+        spans, totals, tries, suspects = [], [], 0, set()
+        for name in names:
+            part = _PART.fullmatch(name)
+            if part:
+                spans.append((int(part[1]), int(part[2])))
+            elif name.startswith("end-"):
+                totals.append(int(name[4:]))
+            elif name.startswith("try-"):
+                tries += 1
+            elif name.startswith("at-"):
+                suspects.add(int(name[3:]))
+        return cls(tuple(sorted(spans)), max(totals, default=None), tries, frozenset(suspects))
+
+
+class Ledger:
+    """The parts of one run's options in one output.
+
+    Args:
+        output: the output folder.
+        run: by which options, see `begin`.
+    """
+
+    def __init__(self, output: Folder, run: str) -> None:
+        self.output, self.run = output, run
+        self._parts = f"{STATE}/parts/{run}"
+
+    # ------------------------------------------------------------------ the worker's side
+
+    def covered(self, unit: str) -> Covered:
+        """What is known of a unit by now."""
+        return Covered.by_names(self.output.names(f"{self._parts}/{unit}"))
+
+    def publish(self, unit: str, first: int, stop: int, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Write what became of photos `first` to `stop` - 1 of a unit."""
+        data = b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
+        self.output.put(f"{self._parts}/{unit}/{first:09}-{stop:09}.jsonl", data)
+
+    def ends(self, unit: str, total: int) -> None:
+        """Write down how many photos a shard has."""
+        self.output.put(f"{self._parts}/{unit}/end-{total:09}", b"")
+
+    def begins(self, unit: str, tries: int) -> None:
+        """Write down that a worker begins with a unit that was begun so many times before."""
+        self.output.put(f"{self._parts}/{unit}/try-{tries:03}", b"")
+
+    def suspects(self, unit: str, number: int) -> None:
+        """Write down at which photo a worker is."""
+        self.output.put(f"{self._parts}/{unit}/at-{number:09}", b"")
+
+    def tidy(self, unit: str) -> None:
+        """A unit went well: forget how often it was begun."""
+        for name in self.output.names(f"{self._parts}/{unit}"):
+            if name.startswith(("try-", "at-")):
+                self.output.remove(f"{self._parts}/{unit}/{name}")
+
+    # ------------------------------------------------------------------ the driver's side
+
+    def all(self) -> dict[str, list[str]]:
+        """The names of all files of each unit, by unit."""
+        units: dict[str, list[str]] = {}
+        root = self.output.at(self._parts)
+        self.output.fs.invalidate_cache()
+        for path in sorted(self.output.fs.find(root)) if self.output.fs.exists(root) else ():
+            unit, name = str(path).rsplit("/", 2)[-2:]
+            units.setdefault(unit, []).append(name)
+        return units
+
+    def lines(self, parts: Sequence[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], bytes]]:
+        """The lines of the parts named by (unit, file name), each with its part."""
+        for start in range(0, len(parts), _TOGETHER):
+            group = {
+                self.output.at(f"{self._parts}/{unit}/{name}"): (unit, name) for unit, name in parts[start:][:_TOGETHER]
+            }
+            contents = self.output.fs.cat(list(group), on_error="raise")
+            contents = contents if isinstance(contents, dict) else dict.fromkeys(group, contents)
+            for path, part in group.items():
+                for line in contents[path].splitlines(keepends=True):
+                    yield part, line
+
+    def forget(self, unit: str, names: Iterable[str]) -> None:
+        """Remove files of a unit."""
+        for name in names:
+            self.output.remove(f"{self._parts}/{unit}/{name}")
+
+    def forget_other_runs(self) -> None:
+        """Remove the parts of other options: all photos are being done anew."""
+        for run in self.output.names(f"{STATE}/parts"):
+            if run != self.run:
+                self.output.fs.rm(self.output.at(f"{STATE}/parts/{run}"), recursive=True)
+
+
+@dataclass
+class Known:
+    """What the parts say when a run begins.
+
+    Attributes:
+        units: the names of all files of each unit.
+        photos: (size, time of change, tag) and status of single photos, by name; the last word counts.
+        generation: the number of this run among those of the same options.
+    """
+
+    units: dict[str, list[str]]
+    photos: dict[str, tuple[tuple[int, int | None, str], str]] = field(default_factory=dict)
+    generation: int = 0
+
+    @classmethod
+    def read(cls, ledger: Ledger, *, retry_failed: bool) -> Known:
+        """Read it; with `retry_failed` the parts of shards in which a photo failed are removed, so that they are done again."""
+        known = cls(ledger.all())
+        for unit in [unit for unit in known.units if unit.startswith("s-")] if retry_failed else ():
+            parts = [(unit, name) for name in known.units[unit] if _PART.fullmatch(name)]
+            bad = {name for (_, name), line in ledger.lines(parts) if json.loads(line)["status"] == FAILED}
+            ledger.forget(unit, bad)
+            known.units[unit] = [name for name in known.units[unit] if name not in bad]
+        for _, line in ledger.lines(known.parts("p-")):
+            fields = json.loads(line)
+            source = fields["source"]
+            state = source["size"], source["mtime_ns"], source.get("tag", "")
+            known.photos[fields["photo"]] = state, fields["status"]
+        numbers = [int(unit.split("-")[1]) for unit in known.units if unit.startswith("p-")]
+        known.generation = max(numbers, default=-1) + 1
+        return known
+
+    def parts(self, kind: str = "") -> list[tuple[str, str]]:
+        """(unit, file name) of all parts of the units whose name begins so, older ones first."""
+        return [
+            (unit, name)
+            for unit in sorted(self.units)
+            if unit.startswith(kind)
+            for name in sorted(self.units[unit])
+            if _PART.fullmatch(name)
+        ]
+
+    def is_settled(self, file: File, *, retry_failed: bool) -> bool:
+        """Whether nothing is to be done for a single photo."""
+        state, status = self.photos.get(file.name, (None, ""))
+        return state == (file.size, file.mtime_ns, file.tag) and not (retry_failed and status == FAILED)
+
+    def covered(self, unit: Unit) -> Covered:
+        """What is known of a shard."""
+        return Covered.by_names(self.units.get(unit.id, ()))
+
+    def outdated(self, unit: Unit) -> list[str]:
+        """Units of the same shard as it was before it changed."""
+        same = unit.id.rsplit("-", 1)[0]
+        return [
+            other for other in self.units if other.rsplit("-", 1)[0] == same and other != unit.id and same[0] == "s"
+        ]
+
+
+@dataclass
+class Summary:
+    """What a report says, by status; `now` is what was not yet there when the run began."""
+
+    files: Counter[str] = field(default_factory=Counter)
+    now: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+
+
+def merge(ledger: Ledger, before: Known, after: Known, skipped: Iterable[tuple[str, str]] = ()) -> Summary:
+    """Put all parts together as `report.jsonl`, one line for each photo, and sum them up.
+
+    Args:
+        ledger: the parts.
+        before: what there was when the run began.
+        after: what there is now.
+        skipped: (name, reason) of files that were not worked on.
+    """
+    old = set(before.parts())
+    parts = after.parts()
+    last = _last_words(ledger, parts)
+    summary = Summary()
+    with ledger.output.writer(REPORT) as report:
+        for name, reason in skipped:
+            fields = {"photo": name, "status": "skipped", "run": ledger.run, "reason": reason}
+            report.write(json.dumps(fields, ensure_ascii=False).encode() + b"\n")
+            summary.files["skipped"] += 1
+        for part, line in ledger.lines(parts):
+            fields = json.loads(line)
+            if last.get(fields["photo"], part) != part:
+                continue
+            report.write(line)
+            summary.files[fields["status"]] += 1
+            if part not in old:
+                summary.now[fields["status"]] += 1
+                summary.labels.update(one["label"] for one in fields.get("removed", ()))
+    return summary
+
+
+def _last_words(ledger: Ledger, parts: Sequence[tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """The part that counts of photos that more than one may speak of: single photos, where there was more than one run."""
+    single = [part for part in parts if part[0].startswith("p-")]
+    if len({unit.split("-")[1] for unit, _ in single}) < 2:
+        return {}
+    return {json.loads(line)["photo"]: part for part, line in ledger.lines(single)}
+
+
+def begin(output: Folder, options: Mapping[str, Any], *, again: bool, overwrite: bool) -> str:
+    """Hold the options of a run against those before it in the same output, and remember them; a short name for them.
+
+    Raises:
+        UsageError: they differ, and `again` does not say that all shall be done anew; or the output holds files that no run made, and
+            `overwrite` does not say that they may be replaced.
+    """
+    name = f"{STATE}/options.json"
+    plain, known = json.loads(json.dumps(options)), None
+    try:
+        known = json.loads(output.read(name))
+    except FileNotFoundError:
+        if not overwrite and [one for one in output.names() if one != STATE]:
+            raise UsageError(
+                f"{output.url} holds files that no run made: name another --output, or add --overwrite"
+            ) from None
+    if known is not None and known["options"] != plain and not again:
+        raise UsageError(
+            f"{output.url} holds results of other options ({_differences(known['options'], plain)}): "
+            "add --again to do all photos anew, or name another --output"
+        )
+    number = 1 if known is None else known["number"] + again
+    text = json.dumps({"number": number, "options": plain}, indent=1, sort_keys=True)
+    if known is None or again:
+        output.put(name, text.encode())
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
