@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 import shutil
 import socket
@@ -561,3 +562,49 @@ def test_several_photos_lie_on_a_film_strip(visit):
     page.get_by_role("button", name="Close two.jpg").click(force=True)
     page.locator("#strip").wait_for(state="hidden")
     assert "one.jpg" in page.inner_text("#caption")
+
+
+def test_two_fingers_pinch_and_move_the_photo(visit):
+    visitor = visit(viewport={"width": 375, "height": 667}, is_mobile=True, has_touch=True)
+    visitor.drop(photo())
+    fingers = visitor.page.context.new_cdp_session(visitor.page)
+    x, y = visitor.at(210, 150)
+    before = visitor.page.locator("#sheet").bounding_box()["width"]
+    for kind, apart in (("touchStart", 20), ("touchMove", 40), ("touchMove", 60), ("touchEnd", None)):
+        touches = [] if apart is None else [{"x": x - apart, "y": y, "id": 1}, {"x": x + apart, "y": y, "id": 2}]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+    visitor.page.wait_for_timeout(50)
+    assert visitor.page.locator("#sheet").bounding_box()["width"] == pytest.approx(3 * before, rel=0.05)
+    assert visitor.at(210, 150) == pytest.approx((x, y), abs=3)
+    assert visitor.page.locator("#remove").is_disabled()  # two fingers mark nothing
+
+
+def test_a_model_is_fetched_when_asked_with_progress_and_its_trouble_is_told(visit):
+    visitor = visit()
+    page = visitor.page
+    state = {
+        "job_id": "j",
+        "kind": "pull",
+        "state": "running",
+        "stage": "fetch",
+        "done": 50,
+        "total": 200,
+        "position": 0,
+    }
+    failed = state | {"state": "failed", "error": {"code": "model", "message": "big-lama: the disk is full"}}
+    models = page.request.get(f"{visitor.address}/v1/models").json()
+
+    def answer(route):
+        reply = {"pull": {"job_id": "j"}, "events": None}.get(
+            route.request.url.rsplit("/", 1)[1], models | {"offline": False}
+        )
+        if reply:
+            return route.fulfill(json=reply, status=200)
+        body = "".join(f"data: {json.dumps(one)}\n\n" for one in (state, failed))
+        return route.fulfill(body=body, content_type="text/event-stream")
+
+    page.route(re.compile("/v1/(models|jobs)"), answer)
+    page.get_by_role("button", name="Settings").click()
+    assert page.get_by_role("radio", name="big-lama", exact=False).first.is_disabled()
+    page.get_by_role("button", name="Get big-lama, 410 MB").click()
+    visitor.sees("big-lama: the disk is full")

@@ -40,18 +40,34 @@ const MOST_SECONDS = 30;
 async function request(path, init = {}, { signal, onBusy } = {}) {
   for (;;) {
     signal?.throwIfAborted();
-    const answer = await fetch(path, { ...init, signal, headers: { Accept: "application/json" } }).catch((error) => {
-      if (error instanceof TypeError) return null; // how fetch says that nobody answered
-      throw error;
-    });
+    const answer = await exchange(path, { ...init, signal, headers: { Accept: "application/json" } });
     if (answer === null) await aborted(connection.back(), signal);
     else if (answer.status === 429 || (answer.status === 503 && answer.headers.has("Retry-After"))) {
       const seconds = Math.min(Math.max(Number(answer.headers.get("Retry-After")) || 2, 1), MOST_SECONDS);
       onBusy?.(seconds);
       await aborted(new Promise((resolve) => setTimeout(resolve, 1000 * seconds)), signal);
-    } else if (answer.status === 401) location.assign("/"); // the sign-in page, which the server serves there
-    else if (answer.ok) return answer.status === 204 ? null : answer.json();
-    else throw new Refused(answer.status, await lineOf(answer));
+    } else if (answer.status === 401) {
+      location.assign("/"); // the server serves its sign-in page there
+      return new Promise(() => {});
+    } else if (answer.status < 400) return answer.text ? JSON.parse(answer.text) : null;
+    else throw new Refused(answer.status, lineOf(answer));
+  }
+}
+
+/**
+ * @typedef {{status: number, headers: Headers, text: string}} Answer
+ *
+ * @param {string} path
+ * @param {RequestInit} init
+ * @returns {Promise<Answer | null>} null where nobody answered, or broke off
+ */
+async function exchange(path, init) {
+  try {
+    const response = await fetch(path, init);
+    return { status: response.status, headers: response.headers, text: await response.text() };
+  } catch (error) {
+    if (error instanceof TypeError) return null;
+    throw error;
   }
 }
 
@@ -73,16 +89,14 @@ function aborted(promise, signal) {
 
 /**
  * The server's own line on what went wrong.
- * @param {Response} answer
+ * @param {Answer} answer
  */
-async function lineOf(answer) {
+function lineOf({ status, text }) {
   try {
-    const said = await answer.json();
-    if (typeof said.error.message === "string") return said.error.message;
+    return String(JSON.parse(text).error.message);
   } catch {
-    // not ours: a proxy's page, or a body cut short
+    return `The server answered ${status}, and not in its own words.`; // a proxy's page, say
   }
-  return `The server answered ${answer.status} ${answer.statusText}`.trim();
 }
 
 /**

@@ -1,6 +1,7 @@
 // @ts-check
 /** Keyboard shortcuts that hold everywhere on the page; never while one types. */
 
+import { byId } from "./dom.js";
 import { NOTHING, isEmpty } from "./selection.js";
 
 /** @import { App, Tool } from "./app.js" */
@@ -66,6 +67,7 @@ export class Keys {
     else if (key === "c") app.compare(!app.comparing);
     else if (key === "s") this.history.download();
     else if (key === "/") this.nameField.focus();
+    else if (key === "o") byId("picker", HTMLInputElement).click();
     else if (key === "[") app.setSize(app.size / SIZE_STEP);
     else if (key === "]") app.setSize(app.size * SIZE_STEP);
     else if (key === "+" || key === "=") view.zoomBy(ZOOM_STEP);

@@ -169,7 +169,7 @@ export class Pointer {
     const other = [...this.#down].find(([each]) => each !== id)?.[1];
     if (!other) return;
     const spread = (/** @type {Point} */ one) => Math.max(Math.hypot(one[0] - other[0], one[1] - other[1]), 1);
-    this.view.zoomBy(spread(at) / spread(before), [(at[0] + other[0]) / 2, (at[1] + other[1]) / 2]);
+    this.view.zoomBy(spread(at) / spread(before), [(before[0] + other[0]) / 2, (before[1] + other[1]) / 2]);
     this.view.panBy((at[0] - before[0]) / 2, (at[1] - before[1]) / 2);
   }
 

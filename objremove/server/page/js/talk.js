@@ -21,6 +21,7 @@ export class Talk {
       else this.#live.textContent = line;
     });
     connection.addEventListener("change", () => this.#onConnection());
+    addEventListener("unhandledrejection", ({ reason }) => this.#toast(`This page went wrong: ${reason?.message ?? reason}. Load it anew.`));
   }
 
   /** @param {string} line */
