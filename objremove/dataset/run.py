@@ -322,12 +322,14 @@ def _look(path: Path) -> tuple[tuple[int, int], bool]:
 def _place(source: Path, target: Path, *, link: bool) -> None:
     """The photo under another name: a hard link where the disk can, else a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if link and not (target.exists() and os.path.samefile(source, target)):
+    if link:
         with suppress(OSError):  # another disk, or one without links
-            target.unlink(missing_ok=True)
-            os.link(os.path.realpath(source), target)
-    if not target.exists() or not link:
-        write_atomic(target, source.read_bytes())
+            if not (target.exists() and os.path.samefile(source, target)):
+                target.unlink(missing_ok=True)
+                os.link(os.path.realpath(source), target)
+        if target.exists():
+            return
+    write_atomic(target, source.read_bytes())
 
 
 def _sums(data: bytes) -> dict[str, Any]:
