@@ -17,6 +17,7 @@ from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from objremove.server.metrics import Metrics
@@ -221,7 +222,7 @@ class Watch:
 
         try:
             await self._app(scope, receive, marked)
-        except (TimeoutError, OSError):
+        except (TimeoutError, ConnectionError, ClientDisconnect):
             logger.info("%s: the client was given up or has gone", request_id)
         except Exception as error:
             logger.error("%s: unexpected %s", request_id, type(error).__name__, exc_info=error)
