@@ -223,6 +223,7 @@ class _Crew(Generic[T]):
         self._remover, self._finish, self._share = remover, finish, share_batches
         self._changed = threading.Condition()
         self._closed = False
+        self._broken: BaseException | None = None
         self._unopened: deque[_Road] = deque()
         self._full: deque[list[Place]] = deque()
         self._partial: dict[tuple[int, int], list[Place]] = {}
@@ -240,7 +241,9 @@ class _Crew(Generic[T]):
     def take(self, waiting: dict[int, Outcome[T]]) -> int:
         """Wait for the next outcome, put it into `waiting` under its job's number, and answer that."""
         with self._changed:
-            self._changed.wait_for(lambda: self.done)
+            self._changed.wait_for(lambda: self.done or self._broken)
+            if self._broken is not None:
+                raise self._broken
             number, outcome = self.done.popleft()
             waiting[number] = outcome
             return number
@@ -267,7 +270,13 @@ class _Crew(Generic[T]):
                 if self._closed:
                     return
                 step = self._next()
-            step()
+            try:
+                step()
+            except BaseException as error:  # what is no photo's failure is the reader's: it must not wait for ever
+                with self._changed:
+                    self._broken = error
+                    self._changed.notify_all()
+                return
 
     def _is_work(self) -> bool:
         return bool(self._filled or self._full or self._partial or self._may_open())

@@ -55,7 +55,8 @@ def jobs(pictures, request=None):
 @pytest.mark.parametrize("share_batches", [True, False])
 def test_results_are_those_of_single_calls(batched, workers, share_batches):
     remover, _ = batched
-    pictures = [*photos(7), scene(discs=()), scene(150, 700, ((350, 75, 60, RED), (80, 75, 70, RED)))]
+    in_cells = scene(90, 420, [(20 + 12 * i, 45, 10, RED) for i in range(32)])  # filled in waves
+    pictures = [*photos(5), scene(90, 120, discs=()), in_cells]
     expected = [remover(picture, "person") for picture in pictures]
     outcomes = list(run(remover, jobs(pictures), workers=workers, share_batches=share_batches))
     assert sorted(outcome.job.key for outcome in outcomes) == list(range(len(pictures)))
@@ -64,6 +65,7 @@ def test_results_are_those_of_single_calls(batched, workers, share_batches):
         assert np.array_equal(outcome.result.pixels, alone.pixels)
         assert np.array_equal(outcome.result.mask, alone.mask)
         assert outcome.result.windows == alone.windows
+        assert outcome.result.windows > 2 or outcome.job.key != 6
         assert outcome.result.models == alone.models
         assert outcome.result.timings.keys() == alone.timings.keys()
 
@@ -189,6 +191,16 @@ def test_an_error_of_the_source_of_jobs_reaches_the_reader(remover):
 
     with pytest.raises(LookupError):
         list(run(remover, source(), workers=1))
+    assert not workers_alive()
+
+
+def test_a_fault_of_the_pipeline_itself_reaches_the_reader(remover, monkeypatch):
+    def fault(self, road):
+        raise LookupError("a bug")
+
+    monkeypatch.setattr(pipeline._Crew, "_begin_wave", fault)
+    with pytest.raises(LookupError):
+        list(run(remover, jobs(photos(3)), workers=2))
     assert not workers_alive()
 
 
