@@ -8,7 +8,7 @@ This is the only place that knows the whole road. It loads its models once, on f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -21,7 +21,7 @@ from objremove.masks import OWN_MASK, Dilation, Hole, build_hole, read_mask
 from objremove.photo import Photo
 from objremove.request import Request
 from objremove.result import Result
-from objremove.segmentation import Prompter, Segmenter
+from objremove.segmentation import Prompter, SecondLook, Segmenter
 from objremove.shelf import EMBEDDED_PROMPTER, Shelf
 from objremove.targets import Targets, check_known, choose, parse_targets, says_all
 from objremove.types import AnyArray, Mask, Pixels
@@ -48,6 +48,8 @@ class Remover:
         confidence: least score in 0..1 of what counts as found; None takes the segmenter's own default.
         dilate: growth of each object: `auto`, pixels, or `N%` of its size.
         feather: width in pixels of the soft edge in the grown ring; None: chosen by the growth.
+        second_look: take it that a class which is named is in the photo, and look again for one of which nothing was found. For
+            many photos that may be without it, False removes fewer things by mistake.
         refine_masks: sharpen outlines with SAM; None: where its weights are on this machine.
         offline: never download, not even a model that is named.
         threads: processor threads of torch and OpenCV; None leaves theirs.
@@ -71,6 +73,7 @@ class Remover:
         confidence: float | None = None,
         dilate: str | float = "auto",
         feather: int | None = None,
+        second_look: bool = True,
         refine_masks: bool | None = None,
         offline: bool = False,
         threads: int | None = None,
@@ -99,6 +102,7 @@ class Remover:
         )
         self.confidence, self.dilate, self.feather = confidence, Dilation.parse(dilate), feather
         self.refine_masks, self.max_megapixels, self.threads = refine_masks, max_megapixels, threads
+        self.second_look = second_look
         if refine_masks and self.shelf.prompter_name == EMBEDDED_PROMPTER:
             raise ModelError("--refine-masks needs SAM weights, and none are here: objremove models pull sam_vit_b")
 
@@ -241,6 +245,8 @@ class Remover:
         if not (targets.remove or targets.points or targets.boxes or masks or request.instances is not None):
             raise UsageError("nothing to remove was named: give class names, points, boxes or a mask")
         found = self._found(opened.pixels, targets, steps)
+        if self.second_look and not says_all(remove):
+            found += self._overlooked(opened.pixels, targets, found, steps)
         chosen = choose(found, targets)
         kept = [*(one for one in found if one not in chosen), *request.spare]
         refined = self._refined(opened.pixels, chosen, steps)
@@ -284,6 +290,19 @@ class Remover:
         steps.models.append(self.shelf.identity(segmenter))
         with steps.clock.stage("find"):
             return segmenter.find(pixels, targets.labels, confidence=self.confidence)
+
+    def _overlooked(self, pixels: Pixels, targets: Targets, found: Sequence[Instance], steps: Steps) -> list[Instance]:
+        """Objects of those classes to remove of which nothing was found, where the segmenter can look again."""
+        missed = {target.label for target in targets.remove} - {one.label for one in found}
+        if not missed or not isinstance(segmenter := self.shelf.segmenter(targets.labels), SecondLook):
+            return []
+        with steps.clock.stage("find"):
+            seen = segmenter.look_again(pixels, missed, confidence=self.confidence)
+        steps.notes += [
+            f"{label} was found only at a second look, because it was named: check the result, or --no-second-look"
+            for label in sorted({one.label for one in seen})
+        ]
+        return seen
 
     def _prompted(self, pixels: Pixels, targets: Targets, steps: Steps) -> list[Instance]:
         """What the targets point at."""

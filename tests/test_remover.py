@@ -12,6 +12,9 @@ from PIL import Image
 
 import objremove
 from objremove.errors import PhotoError, UsageError
+from objremove.instances import Instance
+
+PALE = (200, 200, 240)
 
 
 def reds(pixels):
@@ -117,6 +120,28 @@ def test_one_shot_iterables_serve_every_photo(remover):
     mask = np.eye(180, 240, dtype=bool)
     results = list(remover.map([scene(), scene()], iter(["person"]), masks=iter([mask])))
     assert [len(result.instances) for result in results] == [4, 4]
+
+
+def test_what_is_named_and_not_found_is_looked_for_again(remover):
+    """The toy finds nothing sure in pale discs; a second look sees them, where the class was named and none was found."""
+    toy, asked = remover.shelf.segmenter(), []
+
+    def look_again(pixels, labels, *, confidence=None):
+        asked.append(set(labels))
+        mask = np.abs(pixels.astype(int) - PALE).max(axis=2) < 10
+        return [Instance.from_mask(mask, label=label, score=0.2, source="colours") for label in labels if mask.any()]
+
+    toy.look_again = look_again
+    photo = scene(discs=((60, 60, 18, PALE), (170, 120, 12, RED)))
+    result = remover(photo, "person,car")
+    assert asked == [{"car"}], "persons were found at once"
+    assert {one.label for one in result.instances} == {"person", "car"}
+    assert any("car was found only at a second look" in note for note in result.warnings)
+    assert not remover(scene(discs=()), "car").instances
+    remover(photo, "all")
+    assert len(asked) == 2, "nobody named what 'all' stands for"
+    remover.second_look = False
+    assert not remover(photo, "car").instances
 
 
 def test_what_is_kept_is_not_touched_by_what_goes_beside_it(remover):

@@ -151,6 +151,15 @@ def command(
             show_default=False,
         ),
     ] = None,
+    second_look: Annotated[
+        bool | None,
+        typer.Option(
+            "--second-look/--no-second-look",
+            help="Look again for a class that is named and was not found; default: for single photos, not for folders.",
+            rich_help_panel=MASK,
+            show_default=False,
+        ),
+    ] = None,
     refine_masks: Annotated[
         bool | None,
         typer.Option(
@@ -215,6 +224,7 @@ def command(
     request: dict[str, Any] = {"remove": remove or [], "keep": keep or [], "points": point or [], "boxes": box or []}
     parse_targets(**request)  # what cannot be read is said before any work is done
     masks = [_samples(Photo.open(path, max_megapixels=max_megapixels)) for path in mask or []]
+    second_look = plan is None if second_look is None else second_look
     with report.speaker.progress("fetching", "bytes") as fetching:
         remover = Remover(
             segmenter,
@@ -225,6 +235,7 @@ def command(
             confidence=conf,
             dilate=dilate,
             feather=feather,
+            second_look=second_look,
             refine_masks=refine_masks,
             offline=offline,
             threads=threads,
@@ -242,6 +253,7 @@ def command(
         "confidence": conf,
         "dilate": dilate,
         "feather": feather,
+        "second look": second_look,
         "refine masks": refine_masks,
         "precision": precision,
         "seed": seed,
