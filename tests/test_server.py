@@ -16,6 +16,7 @@ pytest.importorskip("fastapi")
 from starlette.testclient import TestClient
 
 from objremove import models, plugins
+from objremove.instances import Instance
 from objremove.remover import Remover
 from objremove.server.app import create_app
 from objremove.server.problems import Problem
@@ -456,6 +457,16 @@ def test_the_least_recently_used_photos_make_room():
         store.get(second.photo_id)
     with pytest.raises(Problem, match="larger than all"):
         store.add(kept(101))
+
+
+def test_what_was_found_is_bounded_too(monkeypatch):
+    monkeypatch.setattr("objremove.server.store._MOST_FOUND", 250)
+    photo = kept(1)
+    mask = np.ones((10, 10), np.bool_)
+    first, second, third = (photo.remember([(1, Instance.from_mask(mask, label="point"))])[0] for _ in range(3))
+    assert len(photo.instances([second, third])) == 2
+    with pytest.raises(Problem, match="no such instance"):
+        photo.instances([first])
 
 
 @pytest.mark.parametrize(

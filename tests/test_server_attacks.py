@@ -15,7 +15,7 @@ from test_server import ADDRESS, PHOTO, POINTS, encoded, fields, send, serving, 
 
 from objremove import plugins
 from objremove.errors import UsageError
-from objremove.server import intake
+from objremove.server import guard, intake
 from objremove.server.settings import Settings
 
 TOKEN = "a-token-that-is-long-enough"
@@ -301,6 +301,13 @@ def test_bodies_over_the_limit_are_refused_while_they_arrive(client):
     kind = {"Content-Type": "multipart/form-data; boundary=b"}
     assert refused(client.post("/v1/photos", content=endless(), headers=kind), 413) == "too_large"
     assert refused(client.post("/v1/photos", files={"photo": bytes(600_000)}), 413) == "too_large"
+
+
+def test_bodies_that_arrive_together_are_bounded(client, monkeypatch):
+    monkeypatch.setattr(guard, "_BODIES_IN_FLIGHT", 0.01)
+    assert client.post("/v1/photos", files={"photo": bytes(50_000)}).status_code == 503
+    monkeypatch.undo()
+    assert client.post("/v1/photos", files={"photo": PHOTO}).status_code == 201
 
 
 @pytest.mark.parametrize(

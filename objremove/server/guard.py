@@ -47,6 +47,7 @@ _HEADERS = {
 }
 _FORMS = ("", "multipart/form-data", "application/x-www-form-urlencoded")
 _HEADER_BYTES = 16_384
+_BODIES_IN_FLIGHT = 4  # as large as one may be; smaller ones are more
 _CLOSE = {"Connection": "close"}
 
 
@@ -159,6 +160,7 @@ class Patience:
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
         self._app, self._most_bytes = app, settings.max_bytes
         self._pause, self._whole = settings.patience, settings.timeout
+        self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass messages on, each within its time."""
@@ -166,10 +168,10 @@ class Patience:
             await self._app(scope, receive, send)
             return
         loop = asyncio.get_running_loop()
-        until, left, complete = loop.time() + self._whole, self._most_bytes, False
+        until, received, complete = loop.time() + self._whole, 0, False
 
         async def hurried_receive() -> Message:
-            nonlocal left, complete
+            nonlocal received, complete
             if complete:  # what comes now is that the client goes
                 return await receive()
             try:
@@ -177,9 +179,13 @@ class Patience:
             except TimeoutError:
                 raise HTTPException(408, "the request came too slowly", _CLOSE) from None
             complete = not message.get("more_body", False)
-            left -= len(message.get("body", b""))
-            if left < 0:
+            size = len(message.get("body", b""))
+            received += size
+            self._in_flight += size
+            if received > self._most_bytes:
                 raise self._too_large()
+            if self._in_flight > _BODIES_IN_FLIGHT * self._most_bytes:
+                raise HTTPException(503, "too much arrives at once: try again", {**_CLOSE, "Retry-After": "5"})
             return message
 
         async def hurried_send(message: Message) -> None:
@@ -188,8 +194,11 @@ class Patience:
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > self._most_bytes:
             await response_of(Problem(413, "too_large", self._too_large().detail))(scope, receive, hurried_send)
-        else:
+            return
+        try:
             await self._app(scope, hurried_receive, hurried_send)
+        finally:
+            self._in_flight -= received
 
     def _too_large(self) -> HTTPException:
         return HTTPException(

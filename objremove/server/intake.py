@@ -21,6 +21,7 @@ BYTES_PER_PIXEL = 50
 """Of a photo in work at its worst, 16 bits with transparency: 46 were measured; an 8-bit JPEG takes 19."""
 
 _KEPT_OPEN = 4
+_KEPT_PIXELS = 50_000_000
 
 
 @dataclass(eq=False)
@@ -123,10 +124,10 @@ class Intake:
         return format, (height, width)
 
     def _keep(self, photo_id: str, opened: OpenPhoto) -> OpenPhoto:
-        """Remember a decoded photo, and forget older ones: few of them, and no more pixels than one photo may have."""
+        """Remember a decoded photo, and forget older ones where they are many or large."""
         with self._lock:
             self._open[photo_id] = opened
-            while len(self._open) > 1 and (len(self._open) > _KEPT_OPEN or self._pixels() > self._max_megapixels * 1e6):
+            while len(self._open) > 1 and (len(self._open) > _KEPT_OPEN or self._pixels() > _KEPT_PIXELS):
                 self._open.popitem(last=False)
         return opened
 

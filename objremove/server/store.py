@@ -41,6 +41,9 @@ MEDIA_TYPES = {
     "HEIF": "image/heif",
 }
 _LONGEST_STEM = 80
+_MOST_FOUND = (
+    200_000_000  # bytes of the masks of what was found in one photo: thousands of objects, or dozens of huge ones
+)
 
 
 @dataclass(eq=False)
@@ -89,13 +92,18 @@ class StoredPhoto:
         return len(self.data) + len(self.mask or b"") + masks + sum(map(len, list(self.previews.values())))
 
     def remember(self, instances: Iterable[tuple[int, Instance]]) -> list[str]:
-        """Keep what was found; the ids, in the same order. What is known already keeps its id."""
+        """Keep what was found; the ids, in the same order. What is known already keeps its id, and the oldest make room."""
         known = {id(one): key for key, (_, one) in self.found.items()}
         ids = []
         for number, one in instances:
             key = known.get(id(one)) or secrets.token_urlsafe(9)
             self.found[key] = (number, one)
             ids.append(key)
+        excess = sum(one.crop.nbytes for _, one in self.found.values()) - _MOST_FOUND
+        for key in [key for key in self.found if key not in ids]:  # the oldest come first
+            if excess <= 0:
+                break
+            excess -= self.found.pop(key)[1].crop.nbytes
         return ids
 
     def instances(self, ids: Iterable[str]) -> list[Instance]:
