@@ -60,7 +60,9 @@ export class Aim {
     this.view.reveal(this.#at);
     this.marks.cross = this.#at;
     if (this.#corner) this.marks.band = [this.#corner, this.#at];
-    this.app.say(`${Math.round((100 * this.#at[0]) / session.width)} % across, ${Math.round((100 * this.#at[1]) / session.height)} % down`);
+    this.app.say(
+      `${Math.round((100 * this.#at[0]) / session.width)} % across, ${Math.round((100 * this.#at[1]) / session.height)} % down`,
+    );
   }
 
   /** @param {KeyboardEvent} event */

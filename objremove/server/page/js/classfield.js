@@ -36,7 +36,10 @@ export class ClassField {
   }
 
   get #word() {
-    return this.#field.value.slice(this.#field.value.lastIndexOf(",") + 1).trim().toLowerCase();
+    return this.#field.value
+      .slice(this.#field.value.lastIndexOf(",") + 1)
+      .trim()
+      .toLowerCase();
   }
 
   #suggest() {
@@ -45,7 +48,12 @@ export class ClassField {
     /** @param {{name: string, aliases: string[]}} one */
     const rank = ({ name, aliases }) =>
       (here.has(name) ? 0 : 1) + (name.startsWith(word) ? 0 : aliases.some((alias) => alias.startsWith(word)) ? 2 : 9);
-    const fit = word ? this.#known.filter((one) => rank(one) < 9).sort((a, b) => rank(a) - rank(b)).slice(0, MOST) : [];
+    const fit = word
+      ? this.#known
+          .filter((one) => rank(one) < 9)
+          .sort((a, b) => rank(a) - rank(b))
+          .slice(0, MOST)
+      : [];
     this.#at = -1;
     this.#list.replaceChildren(...fit.map(({ name }, i) => this.#option(name, i, here.has(name))));
     this.#open(fit.length > 0);
@@ -108,7 +116,10 @@ export class ClassField {
 
   async #submit() {
     const session = this.app.current;
-    const words = this.#field.value.split(",").map((word) => word.trim().toLowerCase()).filter(Boolean);
+    const words = this.#field.value
+      .split(",")
+      .map((word) => word.trim().toLowerCase())
+      .filter(Boolean);
     if (!session || words.length === 0) return;
     this.#close();
     const names = words.map((word) => this.#nameOf(word));
@@ -116,9 +127,17 @@ export class ClassField {
     const there = (name) => session.instances.filter(({ label }) => label === name);
     const missing = names.filter((name) => name !== "all" && there(name).length === 0);
     const late = missing.length ? await session.searchHarder(missing.join(",")) : [];
-    const going = [...names.flatMap(name => name === "all" ? session.step.found : there(name)), ...late];
-    if (going.length === 0) return this.app.say(`No ${missing.join(", no ")} was found here. Click on it, or drag a box.`, "error");
-    session.mark(withChosen(session.selection, going.map(({ id }) => id), true));
+    if (!late) return;
+    const going = [...names.flatMap((name) => (name === "all" ? session.step.found : there(name))), ...late];
+    if (going.length === 0)
+      return this.app.say(`No ${missing.join(", no ")} was found here. Click on it, or drag a box.`, "error");
+    session.mark(
+      withChosen(
+        session.selection,
+        going.map(({ id }) => id),
+        true,
+      ),
+    );
     this.#field.value = "";
     this.app.say(`Selected ${names.join(", ")}.`);
   }
@@ -126,7 +145,8 @@ export class ClassField {
   /** @param {string} word */
   #nameOf(word) {
     const one = this.#known.find(({ name, aliases }) =>
-      [word, word.replace(/s$/, ""), word.replace(/es$/, "")].some((form) => name === form || aliases.includes(form)));
+      [word, word.replace(/s$/, ""), word.replace(/es$/, "")].some((form) => name === form || aliases.includes(form)),
+    );
     return one?.name ?? word;
   }
 }

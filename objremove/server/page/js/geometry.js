@@ -23,7 +23,12 @@ export function clamp(value, least, most) {
 export function boxBetween([ax, ay], [bx, by], width, height) {
   const x0 = clamp(Math.floor(Math.min(ax, bx)), 0, width - 1);
   const y0 = clamp(Math.floor(Math.min(ay, by)), 0, height - 1);
-  return [x0, y0, clamp(Math.ceil(Math.max(ax, bx)), x0 + 1, width), clamp(Math.ceil(Math.max(ay, by)), y0 + 1, height)];
+  return [
+    x0,
+    y0,
+    clamp(Math.ceil(Math.max(ax, bx)), x0 + 1, width),
+    clamp(Math.ceil(Math.max(ay, by)), y0 + 1, height),
+  ];
 }
 
 /**

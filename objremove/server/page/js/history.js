@@ -63,7 +63,12 @@ export class History {
     return session.steps.all.map(({ photoId, title }, at) => {
       const thumb = make("img", { alt: "", src: photoId ? previewUrl(photoId, THUMB_SIDE) : session.localUrl });
       const text = at ? `Without ${title}` : "As it came";
-      const button = make("button", { type: "button", class: "step", disabled: session.removing }, thumb, make("span", {}, text));
+      const button = make(
+        "button",
+        { type: "button", class: "step", disabled: session.removing },
+        thumb,
+        make("span", {}, text),
+      );
       if (at === session.steps.at) button.setAttribute("aria-current", "step");
       button.addEventListener("click", () => {
         this.app.compare(false);

@@ -47,7 +47,8 @@ export class Intake {
   #take(files) {
     if (!files?.length) return;
     const photos = [...files].filter(({ type, name }) => type.startsWith("image/") || PHOTO_NAME.test(name));
-    if (photos.length < files.length) this.app.say("Only photos can be opened: JPEG, PNG, WebP, AVIF, TIFF, HEIC …", "error");
+    if (photos.length < files.length)
+      this.app.say("Only photos can be opened: JPEG, PNG, WebP, AVIF, TIFF, HEIC …", "error");
     this.app.open(photos);
   }
 }

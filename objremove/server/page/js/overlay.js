@@ -98,7 +98,14 @@ export class Overlay {
     const ids = [...this.#groups.keys()];
     const at = ids.indexOf(focused);
     /** @type {Record<string, number>} */
-    const next = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: ids.length - 1 };
+    const next = {
+      ArrowRight: at + 1,
+      ArrowDown: at + 1,
+      ArrowLeft: at - 1,
+      ArrowUp: at - 1,
+      Home: 0,
+      End: ids.length - 1,
+    };
     if (event.key === " ") session.mark(toggled(session.selection, focused));
     else if (event.key in next) this.#moveTo(ids[(next[event.key] + ids.length) % ids.length]);
     else return;

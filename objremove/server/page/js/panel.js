@@ -1,5 +1,5 @@
 // @ts-check
-/** What was found, as chips to a class; what to do where nothing was; the quick choices; and the button that removes. */
+/** What was found, a chip for each class; the quick choices; the button that removes; and what came of it. */
 
 import { byId, make } from "./dom.js";
 import { counted, inWords, isEmpty, mainSubject, withChosen, NOTHING } from "./selection.js";
@@ -10,7 +10,6 @@ import { counted, inWords, isEmpty, mainSubject, withChosen, NOTHING } from "./s
 
 export class Panel {
   #chips = byId("chips", HTMLElement);
-  #hint = byId("hint", HTMLElement);
   #remove = byId("remove", HTMLButtonElement);
   #goOn = byId("go-on", HTMLButtonElement);
   #main = byId("all-but-main", HTMLButtonElement);
@@ -19,17 +18,14 @@ export class Panel {
   #outcome = byId("outcome", HTMLElement);
   /** @type {Map<string, HTMLButtonElement>} */
   #byLabel = new Map();
-  #hintKind = "";
 
   /**
    * @param {App} app
    * @param {Overlay} overlay
-   * @param {() => void} openSettings
    */
-  constructor(app, overlay, openSettings) {
+  constructor(app, overlay) {
     this.app = app;
     this.overlay = overlay;
-    this.openSettings = openSettings;
     app.addEventListener("change", () => this.#render());
     this.#remove.addEventListener("click", () => void app.remove());
     this.#goOn.addEventListener("click", () => app.compare(false));
@@ -41,7 +37,6 @@ export class Panel {
     const session = this.app.current;
     if (!session) return;
     this.#renderChips(session);
-    this.#renderHint(session);
     const locked = session.removing || this.app.comparing;
     this.#main.hidden = session.step.found.length < 2;
     this.#main.disabled = locked;
@@ -92,7 +87,7 @@ export class Panel {
       const text = [make("span", {}, labelOf(label)), ...(tally ? [make("span", { class: "tally" }, tally)] : [])];
       chip.replaceChildren(...text);
     }
-    const searching = session.step.search !== "done" && !session.refusal;
+    const searching = ["waiting", "searching"].includes(session.step.search) && session.refusal === "";
     this.#chips.classList.toggle("searching", searching && all.size === 0);
     this.#chips.setAttribute("aria-busy", String(searching));
   }
@@ -126,56 +121,6 @@ export class Panel {
     const others = found.filter((one) => one !== main).map(({ id }) => id);
     session.mark(withChosen(withChosen(session.selection, others, true), [main.id], false));
     this.app.say(`Selected all but the ${main.label}.`);
-  }
-
-  /** @param {Session} session */
-  #renderHint(session) {
-    const { search, found, photoId } = session.step;
-    const kind = session.refusal
-      ? "none"
-      : session.busyFor
-        ? `busy ${session.busyFor}`
-        : photoId === ""
-          ? "sending"
-          : search !== "done"
-            ? "searching"
-            : found.length === 0
-              ? session.isResult ? "clean" : "nothing"
-              : "found";
-    if (kind === this.#hintKind) return;
-    this.#hintKind = kind;
-    this.#hint.replaceChildren(...this.#hintOf(kind, session));
-  }
-
-  /**
-   * @param {string} kind
-   * @param {Session} session
-   * @returns {Node[]}
-   */
-  #hintOf(kind, session) {
-    if (kind === "sending") return [make("p", {}, "Sending the photo. You can already look around.")];
-    if (kind === "searching") return [make("p", {}, "Looking for objects. You can already click, drag or paint.")];
-    if (kind.startsWith("busy")) {
-      return [make("p", { role: "status" }, `The server is busy. Trying again in ${session.busyFor} s.`)];
-    }
-    if (kind === "found") return [make("p", { class: "tip" }, "Click an object, or anything else. Drag a box around it, or paint.")];
-    if (kind === "clean") return [make("p", {}, "Nothing else was recognised. Click, drag a box or paint to remove more.")];
-    if (kind === "none") return [];
-    const harder = make("button", { class: "button", type: "button" }, "Look harder");
-    harder.addEventListener("click", () => void this.#lookHarder(session));
-    const models = make("button", { class: "button", type: "button" }, "Other models");
-    models.addEventListener("click", this.openSettings);
-    return [
-      make("h3", {}, "Nothing was recognised"),
-      make("p", {}, "Click on what should go, drag a box around it, or paint over it with the brush."),
-      make("div", { class: "quick" }, harder, models),
-    ];
-  }
-
-  /** @param {Session} session */
-  async #lookHarder(session) {
-    const found = await session.searchHarder();
-    this.app.say(found.length ? `Found ${inWords({ ...NOTHING, chosen: new Set(found.map(({ id }) => id)) }, found)}.` : "Still nothing. Click on it, drag a box, or paint.", found.length ? "status" : "error");
   }
 }
 

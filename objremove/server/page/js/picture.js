@@ -8,7 +8,8 @@ import { fileUrl, previewUrl } from "./api.js";
 import { byId } from "./dom.js";
 
 /** @import { App } from "./app.js" */
-/** @import { Session, Step } from "./session.js" */
+/** @import { Session } from "./session.js" */
+/** @import { Step } from "./step.js" */
 /** @import { View } from "./view.js" */
 
 const PREVIEW_SIDE = 2048;
@@ -81,10 +82,10 @@ export class Picture {
     try {
       await image.decode();
     } catch {
-      if (session && source === session.localUrl) this.#foreign.add(session); // HEIC, TIFF …: the server's preview is shown
+      if (source !== session?.localUrl) return; // forgotten by the server: the next request finds out, and sends it again
+      this.#foreign.add(session); // HEIC, TIFF …: the server's preview is shown
       if (this.#wanted === source) this.#wanted = "";
-      if (session?.step.photoId) this.#render();
-      return;
+      return this.#render();
     }
     if (this.#wanted !== source || !session) return;
     this.#after.src = source;

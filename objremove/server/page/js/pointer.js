@@ -68,7 +68,8 @@ export class Pointer {
   /** @param {PointerEvent} event */
   #onDown(event) {
     const session = this.app.current;
-    if (!session?.width || session.refusal || (event.target instanceof Element && event.target.closest("button"))) return;
+    if (!session?.width || session.refusal || (event.target instanceof Element && event.target.closest("button")))
+      return;
     if (event.button > 1) return;
     this.view.stage.setPointerCapture(event.pointerId);
     const at = /** @type {Point} */ ([event.clientX, event.clientY]);

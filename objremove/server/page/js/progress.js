@@ -58,7 +58,8 @@ export class Progress {
   /** Whoever pressed Remove by keyboard finds Cancel under the same key. */
   #reveal() {
     const focused = document.activeElement;
-    const pressed = focused === document.body || focused === null || focused.closest("#remove, #objects, #aim") !== null;
+    const pressed =
+      focused === document.body || focused === null || focused.closest("#remove, #objects, #aim") !== null;
     this.#box.hidden = false;
     if (pressed) this.#cancel.focus({ preventScroll: true });
   }

@@ -88,9 +88,20 @@ export function counted(instances) {
 
 /** @type {Record<string, string>} */
 const PLURALS = {
-  person: "people", sheep: "sheep", bus: "buses", skis: "pairs of skis", scissors: "pairs of scissors", couch: "couches",
-  bench: "benches", knife: "knives", mouse: "mice", toothbrush: "toothbrushes", sandwich: "sandwiches",
-  "wine glass": "wine glasses", point: "clicked objects", box: "boxed objects",
+  person: "people",
+  sheep: "sheep",
+  bus: "buses",
+  skis: "pairs of skis",
+  scissors: "pairs of scissors",
+  couch: "couches",
+  bench: "benches",
+  knife: "knives",
+  mouse: "mice",
+  toothbrush: "toothbrushes",
+  sandwich: "sandwiches",
+  "wine glass": "wine glasses",
+  point: "clicked objects",
+  box: "boxed objects",
 };
 
 /**

@@ -5,25 +5,15 @@ import * as api from "./api.js";
 import { follow } from "./jobs.js";
 import { maskFiles } from "./mask.js";
 import { NOTHING, boxAround, inWords, isEmpty, withPrompted } from "./selection.js";
+import { forget, newStep } from "./step.js";
 import { Timeline } from "./timeline.js";
 
 /** @import { Box, Instance, Job, Point } from "./types.js" */
+/** @import { Step } from "./step.js" */
 /** @import { Prompted, Selection } from "./selection.js" */
 /** @import { Waiting } from "./api.js" */
 
-/**
- * @typedef {object} Step  the photo as it came, or one result
- * @property {string} photoId  on the server; empty until it was sent
- * @property {string} title
- * @property {Instance[]} found
- * @property {"waiting" | "searching" | "done"} search
- * @property {Timeline<Selection>} marks
- * @property {Box | null} changed  what was removed to get here
- * @property {readonly string[]} notes  what the server wants known about it
- * @property {number} filled  pixels that may differ from the step before
- *
- * @typedef {{dilate: string, segmenter: string, prompter: string, inpainter: string}} Choices
- */
+/** @typedef {{dilate: string, segmenter: string, prompter: string, inpainter: string}} Choices  the settings that the server is told */
 
 const HARDER = 0.2; // least score of what is found by looking harder
 
@@ -58,7 +48,7 @@ export class Session extends EventTarget {
     this.localUrl = URL.createObjectURL(file);
     this.choices = choices;
     /** @type {Timeline<Step>} */
-    this.steps = new Timeline(newStep("", "Original", null));
+    this.steps = new Timeline(newStep());
   }
 
   /** @returns {Step} */
@@ -116,54 +106,56 @@ export class Session extends EventTarget {
     step.search = "searching";
     this.#changed();
     const instances = await this.#detect(step, { remove: "all" });
-    step.found = instances;
-    step.search = "done";
+    step.found = instances ?? [];
+    step.search = instances ? "done" : "failed";
     this.#changed();
+    if (!instances) return;
     if (instances.length) this.#say(`Found ${inWords({ ...NOTHING, chosen: idsOf(instances) }, instances)}.`);
-    else if (step.photoId) this.#say("Nothing was recognised in this photo.");
+    else this.#say("Nothing was recognised in this photo.");
   }
 
   /**
    * Look for what the search has not shown, down to a low score, and show it as well.
    * @param {string} [classes]
-   * @returns {Promise<Instance[]>} what was found, the known ones included
+   * @returns {Promise<Instance[] | null>} what was found, the known ones included; null where the search failed
    */
   async searchHarder(classes = "all") {
     const { step } = this;
     step.search = "searching";
     this.#changed();
     const instances = await this.#detect(step, { remove: classes, confidence: HARDER });
+    step.search = "done";
+    this.#changed();
+    if (!instances) return null;
     const known = new Map(step.found.map((one) => [`${one.label} ${one.box}`, one]));
     const merged = instances.map((one) => known.get(`${one.label} ${one.box}`) ?? one);
     step.found = byFallingArea([...new Set([...step.found, ...merged])]);
-    step.search = "done";
-    this.#changed();
     return merged;
   }
 
   /**
    * @param {Step} step
    * @param {{remove: string, confidence?: number}} what
+   * @returns {Promise<Instance[] | null>} null where that failed, which the user was told
    */
   async #detect(step, what) {
-    /** @type {Instance[]} */
-    let instances = [];
     try {
       const { segmenter } = this.choices();
-      instances = byFallingArea((await api.detect(step.photoId, { ...what, segmenter }, this.#waiting)).instances);
+      return byFallingArea((await api.detect(step.photoId, { ...what, segmenter }, this.#waiting)).instances);
     } catch (error) {
       this.#failed(error);
+      return null;
+    } finally {
+      this.#setBusy(0);
     }
-    this.#setBusy(0);
-    return instances;
   }
 
-  /** Look again, for what another segmenter may find; what was chosen of the old finds is forgotten. */
+  /** Look again, as another segmenter may find other things; what was chosen of the old ones is forgotten, and so is undo. */
   searchAgain() {
-    const { step } = this;
-    if (step.search !== "done" || step.photoId === "") return;
-    const marks = step.marks.now;
-    step.marks.push({ ...marks, chosen: new Set(marks.prompted.map(({ id }) => id).filter((id) => marks.chosen.has(id))) });
+    const { step, selection } = this;
+    if (step.photoId === "" || step.search === "searching" || this.removing) return;
+    const stays = selection.prompted.map(({ id }) => id).filter((id) => selection.chosen.has(id));
+    step.marks = new Timeline({ ...selection, chosen: new Set(stays) });
     return this.search(step);
   }
 
@@ -185,7 +177,8 @@ export class Session extends EventTarget {
   async point(at, { positive = true, more = false } = {}) {
     const last = more ? this.selection.prompted.findLast(({ points }) => points !== undefined) : undefined;
     const points = [...(last?.points ?? []), { at, positive }];
-    if (!points.some((point) => point.positive)) return this.#say("Click the object first, then what is not part of it.");
+    if (!points.some((point) => point.positive))
+      return this.#say("Click the object first, then what is not part of it.");
     await this.#prompt(at, { points }, last?.id);
   }
 
@@ -202,9 +195,10 @@ export class Session extends EventTarget {
    */
   async #prompt(near, what, instead) {
     const { step } = this;
-    if (step.photoId === "" || this.pinging || this.removing) return;
+    if (this.pinging || this.removing) return;
     this.pinging = near;
     this.#changed();
+    await this.#sent();
     try {
       const { prompter } = this.choices();
       const one = await api.select(step.photoId, { ...what, prompter }, this.#waiting);
@@ -291,6 +285,13 @@ export class Session extends EventTarget {
     this.#changed();
   }
 
+  /** Resolves when the photo is on the server. */
+  async #sent() {
+    while (this.step.photoId === "") {
+      await new Promise((resolve) => this.addEventListener("change", resolve, { once: true }));
+    }
+  }
+
   /** Stop everything and let the server forget the photo and its results. */
   close() {
     this.cancel();
@@ -343,7 +344,7 @@ export class Session extends EventTarget {
   async #restart() {
     if (this.#restarting) return;
     this.#restarting = true;
-    this.steps = new Timeline(newStep("", "Original", null));
+    this.steps = new Timeline(newStep());
     this.#say("The server no longer had this photo, so it was sent again. Earlier results are gone.", "error");
     await this.open();
     this.#restarting = false;
@@ -360,21 +361,6 @@ export class Session extends EventTarget {
   #changed() {
     this.dispatchEvent(new Event("change"));
   }
-}
-
-/**
- * @param {string} photoId
- * @param {string} title
- * @param {Box | null} changed
- * @returns {Step}
- */
-function newStep(photoId, title, changed) {
-  return { photoId, title, found: [], search: "waiting", marks: new Timeline(NOTHING), changed, notes: [], filled: 0 };
-}
-
-/** @param {readonly Step[]} steps */
-function forget(steps) {
-  for (const { photoId } of steps) if (photoId) void api.forgetPhoto(photoId);
 }
 
 /** @param {readonly Instance[]} instances */

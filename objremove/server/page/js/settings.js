@@ -31,7 +31,9 @@ export class SettingsDialog {
     byId("open-settings", HTMLButtonElement).addEventListener("click", () => this.open());
     this.#dialog.addEventListener("click", (event) => event.target === this.#dialog && this.#dialog.close());
     for (const input of [this.#growAuto, this.#grow]) {
-      input.addEventListener("input", () => app.set({ grow: this.#growAuto.checked ? "auto" : Number(this.#grow.value) }));
+      input.addEventListener("input", () =>
+        app.set({ grow: this.#growAuto.checked ? "auto" : Number(this.#grow.value) }),
+      );
     }
     this.#compareAfter.addEventListener("input", () => app.set({ compareAfter: this.#compareAfter.checked }));
     app.addEventListener("change", () => this.#render());
@@ -79,7 +81,11 @@ export class SettingsDialog {
    * @param {boolean} offline
    */
   #row(model, offline) {
-    const weight = model.size ? megabytes(model.size) : model.state === "built in" ? "no weights" : "size not published";
+    const weight = model.size
+      ? megabytes(model.size)
+      : model.state === "built in"
+        ? "no weights"
+        : "size not published";
     const facts = `${weight} · ${model.licence}`;
     const radio = this.#radio(model.kind, model.name, model.name, model.title, facts);
     const row = make("div", { class: "model" }, radio);
@@ -120,7 +126,11 @@ export class SettingsDialog {
     this.#pulls.set(model.name, stop);
     [button.textContent, bar.hidden] = ["Cancel", false];
     try {
-      const job = await follow(await api.pullModel(model.name), ({ done, total }) => (bar.value = total ? done / total : 0), stop.signal);
+      const job = await follow(
+        await api.pullModel(model.name),
+        ({ done, total }) => (bar.value = total ? done / total : 0),
+        stop.signal,
+      );
       if (job.state === "done") this.app.say(`${model.name} is here.`);
       if (job.state === "failed") this.#complain(button, job.error?.message ?? "It could not be fetched.");
       else await this.#list();

@@ -48,7 +48,11 @@ export class Strip {
     const show = make("button", { type: "button", class: "frame" }, canvas, make("span", { class: "badge" }));
     show.title = session.name;
     show.addEventListener("click", () => this.app.show(session));
-    const close = make("button", { type: "button", class: "close", "aria-label": `Close ${session.name}` }, icon("close"));
+    const close = make(
+      "button",
+      { type: "button", class: "close", "aria-label": `Close ${session.name}` },
+      icon("close"),
+    );
     close.addEventListener("click", () => this.app.close(session));
     const frame = make("li", {}, show, close);
     this.#frames.set(session, frame);
@@ -92,6 +96,6 @@ function stateOf(session) {
   if (session.refusal) return { name: "refused", words: "refused", icon: "close" };
   if (session.removing) return { name: "busy", words: "removing", icon: "" };
   if (session.isResult) return { name: "done", words: "cleaned", icon: "check" };
-  if (session.step.search !== "done") return { name: "busy", words: "looking", icon: "" };
+  if (["waiting", "searching"].includes(session.step.search)) return { name: "busy", words: "looking", icon: "" };
   return { name: "ready", words: `${session.step.found.length} objects found`, icon: "" };
 }

@@ -21,7 +21,9 @@ export class Talk {
       else this.#live.textContent = line;
     });
     connection.addEventListener("change", () => this.#onConnection());
-    addEventListener("unhandledrejection", ({ reason }) => this.#toast(`This page went wrong: ${reason?.message ?? reason}. Load it anew.`));
+    addEventListener("unhandledrejection", ({ reason }) =>
+      this.#toast(`This page went wrong: ${reason?.message ?? reason}. Load it anew.`),
+    );
   }
 
   /** @param {string} line */

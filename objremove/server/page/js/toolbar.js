@@ -22,8 +22,12 @@ export class Toolbar {
     this.app = app;
     this.view = view;
     app.addEventListener("change", () => this.#render());
-    view.addEventListener("change", () => (this.#zoom.textContent = `${Math.round(100 * view.scale * devicePixelRatio)}%`));
-    for (const button of this.#tools) button.addEventListener("click", () => app.take(/** @type {Tool} */ (button.dataset.tool)));
+    view.addEventListener(
+      "change",
+      () => (this.#zoom.textContent = `${Math.round(100 * view.scale * devicePixelRatio)}%`),
+    );
+    for (const button of this.#tools)
+      button.addEventListener("click", () => app.take(/** @type {Tool} */ (button.dataset.tool)));
     this.#size.addEventListener("input", () => app.setSize(Number(this.#size.value)));
     byId("zoom-in", HTMLButtonElement).addEventListener("click", () => view.zoomBy(ZOOM_STEP));
     byId("zoom-out", HTMLButtonElement).addEventListener("click", () => view.zoomBy(1 / ZOOM_STEP));
@@ -32,7 +36,8 @@ export class Toolbar {
 
   #render() {
     const { current, tool, comparing } = this.app;
-    for (const button of this.#tools) button.setAttribute("aria-pressed", String(button.dataset.tool === tool && !comparing));
+    for (const button of this.#tools)
+      button.setAttribute("aria-pressed", String(button.dataset.tool === tool && !comparing));
     this.view.stage.dataset.tool = comparing ? "compare" : tool;
     byId("size-row", HTMLElement).hidden = comparing || (tool !== "brush" && tool !== "eraser");
     this.#size.value = String(this.app.size);
@@ -41,7 +46,9 @@ export class Toolbar {
     const refused = current?.refusal ?? "";
     byId("refused", HTMLElement).hidden = refused === "";
     byId("refused-why", HTMLElement).textContent = refused;
-    const facts = current ? [current.name, current.width ? `${current.width} × ${current.height}` : "", current.format] : [];
+    const facts = current
+      ? [current.name, current.width ? `${current.width} × ${current.height}` : "", current.format]
+      : [];
     this.#caption.textContent = this.#caption.title = facts.filter(Boolean).join("  ·  ");
     document.title = current ? `${current.name} – objremove` : "objremove";
   }

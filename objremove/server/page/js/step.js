@@ -1,0 +1,39 @@
+// @ts-check
+/** The photo as it came, or one result of it: what was found there, and what is marked to go. */
+
+import { forgetPhoto } from "./api.js";
+import { NOTHING } from "./selection.js";
+import { Timeline } from "./timeline.js";
+
+/** @import { Box, Instance } from "./types.js" */
+/** @import { Selection } from "./selection.js" */
+
+/**
+ * @typedef {object} Step
+ * @property {string} photoId  on the server; empty until it was sent
+ * @property {string} title  what was removed to get here
+ * @property {Instance[]} found
+ * @property {"waiting" | "searching" | "done" | "failed"} search
+ * @property {Timeline<Selection>} marks
+ * @property {Box | null} changed  around what was removed to get here
+ * @property {readonly string[]} notes  what the server wants known about it
+ * @property {number} filled  pixels that may differ from the step before
+ */
+
+/**
+ * @param {string} [photoId]
+ * @param {string} [title]
+ * @param {Box | null} [changed]
+ * @returns {Step}
+ */
+export function newStep(photoId = "", title = "", changed = null) {
+  return { photoId, title, found: [], search: "waiting", marks: new Timeline(NOTHING), changed, notes: [], filled: 0 };
+}
+
+/**
+ * Let the server forget steps that nobody can go back to.
+ * @param {readonly Step[]} steps
+ */
+export function forget(steps) {
+  for (const { photoId } of steps) if (photoId) void forgetPhoto(photoId);
+}
