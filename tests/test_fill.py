@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from objremove.errors import UsageError
 from objremove.inpainting.classical import CLASSICAL, load_classical
 from objremove.inpainting.detail import enlarge_with_detail, reduce
-from objremove.inpainting.fill import fill_hole, match_tones
+from objremove.inpainting.fill import fill_hole
+from objremove.inpainting.tones import level_step, match_tones
 from objremove.instances import Instance
 from objremove.masks import Hole, build_hole
 
@@ -174,3 +175,19 @@ def test_tones_follow_the_surroundings_and_structures_do_not():
     assert np.abs(match_tones(view, hole, drifted)[hole] - 0.5).max() < 0.01
     other = view + np.float32(0.3)
     assert np.array_equal(match_tones(view, hole, other), other)
+
+
+def test_a_copied_fill_takes_the_tones_of_its_surroundings_and_keeps_its_texture():
+    rng = np.random.default_rng(0)
+    texture = rng.normal(0, 0.03, (80, 100, 1)).astype(np.float32)
+    light = np.linspace(0.4, 0.6, 100, dtype=np.float32)[None, :, None]
+    around = np.repeat(light + texture, 3, axis=2)
+    hole = np.zeros((80, 100), np.bool_)
+    hole[20:60, 30:75] = True
+    picture = np.where(hole[:, :, None], around * 0 + 0.35 + texture, around)
+    levelled = level_step(picture, hole)
+    assert np.array_equal(levelled[~hole], picture[~hole])
+    rest = (levelled - texture - light)[hole]
+    assert np.abs(rest.mean(axis=-1)).mean() < 0.02, "it was up to 0.2"
+    fine = (levelled - np.asarray(texture))[30:50, 40:65]
+    assert np.abs(np.diff(fine, axis=1)).max() < 0.02, "light was added, and no new edges"

@@ -16,18 +16,13 @@ from numpy.typing import NDArray
 from objremove.errors import UsageError
 from objremove.inpainting.base import Inpainter
 from objremove.inpainting.detail import enlarge_with_detail, reduce
+from objremove.inpainting.tones import match_tones
 from objremove.inpainting.windows import Limits, Rect, Window, find_parts, plan_windows
 from objremove.masks import Hole
 from objremove.types import Mask, Pixels, Windows
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
-
-TONE_RING = 4
-"""Width in pixels of the known ring by whose tones a fill is corrected."""
-
-TONE_LIMIT = 0.12
-"""Largest correction; a greater difference is another structure, not another tone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,38 +221,3 @@ def _at_scale(crop: Floats, unknown: Mask, size: tuple[int, int]) -> tuple[Float
     # Average known pixels only, so that no colour of the object bleeds into the reduced pixels at the hole's edge.
     view = known / np.maximum(1 - share, 1e-3)[:, :, None]
     return np.asarray(np.clip(view, 0, 1), np.float32), share > 0
-
-
-def match_tones(view: Floats, hole: Mask, answer: Floats) -> Floats:
-    """Correct a fill's tones by how it differs from the known pixels just around the hole.
-
-    LaMa is trained without a pixel loss inside the hole and may drift in colour (lama issues #78, #280); copied regions may come
-    from a darker corner. The difference in a ring of known pixels is carried smoothly into the hole and added.
-
-    Args:
-        view: (h, w, 3) float32 in 0..1, the window as the inpainter saw it.
-        hole: (h, w) bool.
-        answer: (h, w, 3) float32 in 0..1, the inpainter's own picture, known pixels included.
-    """
-    distance = cv2.distanceTransform((~hole).view(np.uint8), cv2.DIST_L2, 5)
-    error = view - answer
-    ring = (distance > 0) & (distance <= TONE_RING) & (np.abs(error).max(axis=2) <= TONE_LIMIT)
-    if not ring.any():
-        return answer
-    spread = _spread(np.where(ring[:, :, None], error, np.float32(0)), ring.astype(np.float32))
-    return np.asarray(np.clip(answer + cv2.GaussianBlur(spread, (0, 0), 3), 0, 1), np.float32)
-
-
-def _spread(values: Floats, weight: Floats) -> Floats:
-    """Carry values from where weight is 1 over the whole plane by a pull-push pyramid (Gortler et al., 1996)."""
-    height, width = weight.shape
-    if min(height, width) <= 2:
-        mean = (values * weight[:, :, None]).sum((0, 1)) / max(float(weight.sum()), 1e-6)
-        return np.asarray(np.where(weight[:, :, None] > 0, values, mean), np.float32)
-    half = ((width + 1) // 2, (height + 1) // 2)
-    below = cv2.resize(weight, half, interpolation=cv2.INTER_AREA)
-    sums = cv2.resize(values * weight[:, :, None], half, interpolation=cv2.INTER_AREA)
-    means = np.asarray(sums / np.maximum(below, 1e-6)[:, :, None], np.float32)
-    coarse = _spread(means, np.asarray(np.minimum(1, 4 * below), np.float32))
-    up = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(weight[:, :, None] * values + (1 - weight[:, :, None]) * up, np.float32)
