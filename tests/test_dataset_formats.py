@@ -190,6 +190,8 @@ def test_coco_photos_made_of_others_get_new_ids(tmp_path):
     [
         (lambda data: data.pop("images"), "images"),
         (lambda data: data["images"].append(data["images"][0]), "same file_name"),
+        (lambda data: data["images"][0].update(file_name="a/../../b.jpg"), "leads out of"),
+        (lambda data: data["images"][0].update(file_name="/etc/b.jpg"), "leads out of"),
         (lambda data: data["annotations"].append(data["annotations"][0]), "same id"),
         (lambda data: data["categories"].clear(), "not listed"),
         (lambda data: data["annotations"][0].pop("image_id"), "image_id"),

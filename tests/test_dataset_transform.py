@@ -247,7 +247,7 @@ def test_workers_of_a_data_loader(start):
         loader = torch.utils.data.DataLoader(
             Photos(transform),
             batch_size=None,
-            num_workers=2,
+            num_workers=2 if start == "fork" else 1,  # a spawned one imports torch anew
             multiprocessing_context=start,
             generator=torch.Generator().manual_seed(3),
         )

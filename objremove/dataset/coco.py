@@ -8,8 +8,9 @@ are found again by their place.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
 from objremove.dataset.errors import DatasetError
@@ -63,6 +64,9 @@ class CocoDataset:
         self._by_name = {str(one.value["file_name"]): one for one in self._photos}
         if len(self._by_name) < len(self._photos):
             raise ValueError("two photos have the same file_name")
+        for name in self._by_name:
+            if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or ".." in re.split(r"[/\\]", name):
+                raise ValueError(f"file_name {name!r} leads out of the folder of photos")
         self._places: list[Item] = members["annotations"].value
         if len({place.value[0] for place in self._places}) < len(self._places):
             raise ValueError("two annotations have the same id")

@@ -20,10 +20,10 @@ from typing import Any
 from PIL import Image
 
 from objremove import pipeline
-from objremove.dataset.check import look_again
+from objremove.dataset.check import Check, look_again
 from objremove.dataset.plan import Dataset, Settings, Skip, Task, tasks_of
 from objremove.dataset.retouch import covered, request_for
-from objremove.dataset.sample import Annotation, Change, Edit, Sample
+from objremove.dataset.sample import Annotation, Change, Edit, Key, Sample
 from objremove.dataset.surgery import operate
 from objremove.dataset.vocabulary import for_segmenter
 from objremove.errors import ObjRemoveError, PhotoError
@@ -85,6 +85,7 @@ class _Run:
         self._words = for_segmenter(settings.labels) if needs_segmenter else {}
         self._find = tuple(dict.fromkeys(self._words.values())) if settings.masks != "annotations" else ()
         self._planned: list[tuple[Dataset, str]] = []
+        self._names: frozenset[str] = frozenset()
         self._tally = Tally()
 
     def do(self, datasets: Sequence[Dataset]) -> Tally:
@@ -108,6 +109,7 @@ class _Run:
 
     def _jobs(self, datasets: Sequence[Dataset]) -> Iterator[Job]:
         for dataset in datasets:
+            self._names = frozenset(dataset.names)
             for name in dataset.names[: self._settings.limit]:
                 try:
                     yield from self._jobs_of(dataset, dataset.load(name))
@@ -117,10 +119,15 @@ class _Run:
 
     def _jobs_of(self, dataset: Dataset, sample: Sample) -> Iterator[Job]:
         for task in tasks_of(sample, self._settings):
+            if isinstance(task, Task) and task.name != sample.name and task.name in self._names:
+                raise PhotoError(
+                    f"{sample.path}: {task.name} would be a photo made of it, and is one of the dataset's own"
+                )
             if isinstance(task, Skip):
                 name = self._line_name(dataset, sample.name)
                 self._planned.append((dataset, name))
-                self._line(name, SKIPPED, {"reason": task.reason})
+                if not self._was_left_out(name):
+                    self._tell(self._manifest.append(name, SKIPPED, {"reason": task.reason}))
                 continue
             item = Item(
                 sample.path, self._line_name(dataset, task.name), self._results / dataset.photo_target(task.name)
@@ -129,13 +136,12 @@ class _Run:
             if self._is_settled(item):
                 continue
             if not task.edited:
-                self._pass_on(_Turn(dataset, sample, task, item))
+                self._tell(self._pass_on(_Turn(dataset, sample, task, item)))
                 continue
             size, turned = _look(sample.path)
             if turned:
-                self._line(
-                    item.name, SKIPPED, {"reason": "its EXIF orientation turns it, and labels may mean either way up"}
-                )
+                reason = "its EXIF orientation turns it, and labels may mean either way up"
+                self._tell(self._manifest.append(item.name, SKIPPED, {"reason": reason}))
             elif sample.size not in (None, size):
                 raise PhotoError(f"{sample.path}: is {size[1]}x{size[0]}, and its labels are for another size")
             else:
@@ -152,13 +158,15 @@ class _Run:
         return (self._results / dataset.photo_target(name)).relative_to(self._out).as_posix()
 
     def _is_settled(self, item: Item) -> bool:
-        record = self._manifest.get(item.name)
-        was_left_out = record is not None and record.status == SKIPPED and record.run == self._manifest.run
-        return was_left_out or self._manifest.is_settled(item, retry_failed=True)
+        return self._was_left_out(item.name) or self._manifest.is_settled(item, retry_failed=True)
+
+    def _was_left_out(self, name: str) -> bool:
+        record = self._manifest.get(name)
+        return record is not None and record.status == SKIPPED and record.run == self._manifest.run
 
     # ------------------------------------------------------------------ photos
 
-    def _pass_on(self, turn: _Turn) -> None:
+    def _pass_on(self, turn: _Turn) -> dict[str, Any]:
         """A photo that is not edited, with the labels that it has."""
         turn.dataset.write_photo_labels(Edit(turn.sample.name, turn.task.name), self._results)
         source = fingerprint(turn.item.source)
@@ -170,33 +178,25 @@ class _Run:
             "output": output,
             "labels": _labels(Edit(turn.sample.name, turn.task.name)),
         }
-        self._line(turn.item.name, UNMATCHED, fields)
+        line = self._manifest.append(turn.item.name, UNMATCHED, fields)
         _place(turn.item.source, turn.item.target, link=self._settings.untouched != "copy")
+        return line
 
-    def _finish(self, job: Job, result: Result) -> dict[str, Any] | None:
+    def _finish(self, job: Job, result: Result) -> dict[str, Any]:
         """In a worker: look again, cut the labels, write them, the line and the photo."""
         turn: _Turn = job.key
         sample, settings = turn.sample, self._settings
         named = [one for one in sample.annotations if one.label in settings.labels]
-        gone = turn.task.gone | (covered(named, result.mask) if settings.masks != "annotations" else frozenset())
         if not result.changed:
             if settings.untouched != "omit" and not named:
-                self._pass_on(turn)
-                return None
+                return self._pass_on(turn)
             return self._leave_out(turn, "nothing of the classes was found in it")
-        if result.mask.mean() > settings.max_hole:
+        if (share := float(result.mask.mean())) > settings.max_hole:
             return self._leave_out(
-                turn, f"{result.mask.mean():.0%} of it would be filled, and --max-hole is {settings.max_hole:.0%}"
+                turn, f"{share:.0%} of it would be filled, and --max-hole is {settings.max_hole:.0%}"
             )
-        check = None
-        if settings.check:
-            spare = [
-                one
-                for one in (other.instance(result.photo.size) for other in sample.annotations if other.key not in gone)
-                if one
-            ]
-            words = sorted({self._words[one.label] for one in named if one.key in gone} or set(self._words.values()))
-            result, check = look_again(self._remover, result, spare, words, rounds=settings.check)
+        gone = turn.task.gone | (covered(named, result.mask) if settings.masks != "annotations" else frozenset())
+        result, check = self._checked(sample, gone, result)
         surgery = operate(sample.annotations, result.mask, gone, min_visible=settings.min_visible)
         edit = Edit(sample.name, turn.task.name, gone | surgery.dropped, surgery.changed)
         left = [one.key for one in named if one.key not in edit.removed]
@@ -215,43 +215,55 @@ class _Run:
             "check": None if check is None else check.to_dict(),
         }
         self._write_labels(turn, edit, result.mask)
-        line = self._line(turn.item.name, REMOVED, fields)
+        line = self._manifest.append(turn.item.name, REMOVED, fields)
         turn.item.target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(turn.item.target, data)
         return line
+
+    def _checked(self, sample: Sample, gone: frozenset[Key], result: Result) -> tuple[Result, Check | None]:
+        """The result after the segmenter has looked at it, where it was asked to."""
+        if not self._settings.check:
+            return result, None
+        staying = (one.instance(result.photo.size) for one in sample.annotations if one.key not in gone)
+        went = {self._words[one.label] for one in sample.annotations if one.key in gone and one.label in self._words}
+        words = sorted(went or set(self._words.values()))
+        rounds = self._settings.check
+        return look_again(self._remover, result, [one for one in staying if one], words, rounds=rounds)
 
     def _write_labels(self, turn: _Turn, edit: Edit, hole: Mask) -> None:
         turn.dataset.write_photo_labels(edit, self._results, hole)
         if self._settings.mode == "counterfactual":
             turn.dataset.write_photo_labels(Edit(edit.source, edit.source), self._out / WITH)
             _place(turn.sample.path, self._out / WITH / turn.dataset.photo_target(edit.source), link=True)
-            path = self._out / HOLES / turn.dataset.photo_target(edit.name).with_suffix(".png")
+            path = self._out / _hole_of(turn.dataset, edit)
             path.parent.mkdir(parents=True, exist_ok=True)
             buffer = io.BytesIO()
             Image.fromarray(hole).save(buffer, "PNG")
             write_atomic(path, buffer.getvalue())
 
     def _leave_out(self, turn: _Turn, reason: str) -> dict[str, Any]:
-        return self._line(turn.item.name, SKIPPED, {"reason": reason})
+        return self._manifest.append(turn.item.name, SKIPPED, {"reason": reason})
 
     # ------------------------------------------------------------------ the report
 
-    def _line(self, name: str, status: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        line = self._manifest.append(name, status, fields)
-        self._tally.now[status] += 1
-        self._tally.labels.update(one["label"] for one in fields.get("removed", ()))
+    def _tell(self, line: Mapping[str, Any]) -> None:
+        """Count a line, and pass it on; in the thread that reads the outcomes."""
+        self._tally.now[line["status"]] += 1
+        self._tally.labels.update(one["label"] for one in line.get("removed", ()))
         self._listener.line(line)
-        return line
 
-    def _take(self, outcome: Outcome[dict[str, Any] | None]) -> None:
-        if outcome.error is not None:
-            self._fail(None, outcome.job.key.item, outcome.error)
+    def _take(self, outcome: Outcome[dict[str, Any]]) -> None:
+        if outcome.value is None:
+            self._fail(None, outcome.job.key.item, outcome.failure)
+        else:
+            self._tell(outcome.value)
 
     def _fail(self, dataset: Dataset | None, item: Item, error: Exception) -> None:
         if dataset is not None and (dataset, item.name) not in self._planned[-1:]:
             self._planned.append((dataset, item.name))
         self._listener.failed(item, error)
-        self._line(item.name, FAILED, {"reason": one_line(error, item.source), "source": None, "output": None})
+        fields = {"reason": one_line(error, item.source), "source": None, "output": None}
+        self._tell(self._manifest.append(item.name, FAILED, fields))
 
     # ------------------------------------------------------------------ what speaks of all photos
 
@@ -270,11 +282,10 @@ class _Run:
             write_atomic(self._out / PAIRS, "".join(f"{row}\n" for row in rows).encode())
 
     def _pair(self, dataset: Dataset, edit: Edit, line: Mapping[str, Any]) -> dict[str, Any]:
-        hole = Path(HOLES) / dataset.photo_target(edit.name).with_suffix(".png")
         return {
             "with": (Path(WITH) / dataset.photo_target(edit.source)).as_posix(),
             "without": line["photo"],
-            "hole": hole.as_posix(),
+            "hole": _hole_of(dataset, edit).as_posix(),
             "source": edit.source,
             "removed": line["labels"]["removed"],
             "hole_share": line["hole_share"],
@@ -291,6 +302,11 @@ class _Run:
                     report.seek(record.offset)
                     line = json.loads(report.readline())
                     yield dataset, _edit(line["labels"]), line
+
+
+def _hole_of(dataset: Dataset, edit: Edit) -> Path:
+    """Where a hole's mask goes; the photo's own suffix stays, for two photos may differ in nothing else."""
+    return Path(HOLES) / f"{dataset.photo_target(edit.name)}.png"
 
 
 def _labels(edit: Edit) -> dict[str, Any]:
