@@ -181,8 +181,9 @@ def run(
         listener: told how it goes.
 
     Raises:
-        UsageError, PhotoError: of the inputs or the output, before any work; the disk is full.
-        ObjRemoveError: no cluster is there; a worker could not begin.
+        UsageError, PhotoError: of the inputs or the output, before any work.
+        ObjRemoveError: no cluster is there; a worker could not begin; the disk is full. What is done is done, and the next run
+            writes the report of it.
     """
     output = Folder(task.output)
     with alone(output):
@@ -201,11 +202,10 @@ def run(
                     _work(plan, mine, known, min(workers, len(plan.units)), cores, gpus, listener)
         except KeyboardInterrupt:
             interrupted = True
-        finally:
-            seconds = time.perf_counter() - started
-            after = Known(ledger.all())
-            summary = merge(ledger, known, after, plan.skipped)
-            output.sweep()
+        seconds = time.perf_counter() - started
+        after = Known(ledger.all())
+        summary = merge(ledger, known, after, plan.skipped)
+        output.sweep()
         if settings.again:
             ledger.forget_other_runs()
         return Outcome(summary, plan.left + _left(plan, after), _unfinished(plan, after), seconds, interrupted)
@@ -258,6 +258,7 @@ def connected(address: str, crew: Crew) -> Iterator[tuple[int, int, float]]:
         ObjRemoveError: no cluster answers at that address, or it has no room for such workers.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what goes wrong is said here, in one line
     import ray
 
     ours = not ray.is_initialized()

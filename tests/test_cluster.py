@@ -1,0 +1,481 @@
+"""Cluster runs: what a unit of work is, what is left of it after deaths of all kinds, and a real Ray cluster whose processes are killed."""
+# ruff: noqa: E402 - without the extra [ray] nothing of it can be imported
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections import Counter
+from contextlib import suppress
+
+import pytest
+from conftest import RED, scene
+from PIL import Image
+
+pytest.importorskip("fsspec", reason="cluster runs need the extra [ray]")
+pa = pytest.importorskip("pyarrow", reason="cluster runs need the extra [ray]")
+
+import fsspec
+import pyarrow.parquet as pq
+
+from objremove import pipeline
+from objremove.cli.app import run as command_line
+from objremove.cluster.ledger import Covered, Known, Ledger, begin, merge
+from objremove.cluster.run import Crew, Settings, connected, make_plan, run
+from objremove.cluster.storage import Folder
+from objremove.cluster.worker import Task, Worker, encoded
+from objremove.errors import ObjRemoveError, PhotoError, UsageError
+
+BOX = "20,20,60,60"
+HOW = {"inpainter": "telea", "prompter": "grabcut"}
+REQUEST = {"boxes": [BOX]}
+MODELS = {"inpainter": ("telea", None), "prompter": ("grabcut", None)}
+
+
+def picture(number=0, size=(90, 120)):
+    """A PNG file: a disc in the box, each in another place."""
+    file = io.BytesIO()
+    Image.fromarray(scene(*size, ((36 + number % 9, 40, 9, RED),))).save(file, "PNG")
+    return file.getvalue()
+
+
+def tar_of(members):
+    """A tar with these members."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return file.getvalue()
+
+
+def parquet_of(pictures):
+    """A table as data sets on hubs have it: a struct of bytes and path, and other columns."""
+    file = io.BytesIO()
+    rows = [None if data is None else {"bytes": data, "path": "x.png"} for data in pictures]
+    pq.write_table(pa.table({"image": rows, "caption": ["a disc"] * len(rows)}), file)
+    return file.getvalue()
+
+
+@pytest.fixture
+def store():
+    """An object store, as far as one process can have one."""
+    fs = fsspec.filesystem("memory")
+    fs.store.clear()
+    yield fs
+    fs.store.clear()
+
+
+def fill(store):
+    """Three kinds of input, 24 photos, of which one is broken and one row empty."""
+    for number in range(9):
+        store.pipe_file(f"/in/tree/{number}.png", picture(number))
+    store.pipe_file("/in/broken.jpg", b"no photo")
+    store.pipe_file("/in/notes.doc", b"no photo by its name")
+    store.pipe_file("/in/.hidden.png", picture())
+    members = [(f"{number:04}.png", picture(number)) for number in range(8)]
+    store.pipe_file("/in/a.tar", tar_of([*members, ("0000.json", b"{}")]))
+    store.pipe_file("/in/t.parquet", parquet_of([*map(picture, range(5)), None]))
+
+
+class Listener:
+    """Remembers what it is told."""
+
+    def __init__(self, goes_on=lambda photos: None):
+        self.plan, self.failures, self.photos, self._goes_on = None, [], 0, goes_on
+
+    def begins(self, plan):
+        self.plan = plan
+
+    def goes_on(self, photos):
+        self.photos = photos
+        self._goes_on(photos)
+
+    def failed(self, name, reason):
+        self.failures.append((name, reason))
+
+
+def task(**fields):
+    return Task(HOW, REQUEST, MODELS, "memory://out", **fields)
+
+
+def go(settings=None, *, only=None, options=None, **fields):
+    """A run as the driver and one worker do it, without Ray between them; with `only`, the worker gets so many units."""
+    settings, mine = settings or Settings(batch=4), task(**fields)
+    output = Folder(mine.output)
+    ledger = Ledger(output, begin(output, options or {}, again=settings.again, overwrite=settings.overwrite))
+    known = Known.read(ledger, retry_failed=settings.retry_failed)
+    plan = make_plan(["memory://in"], mine, known, settings)
+    worker = Worker(Task(**{**vars(mine), "run": ledger.run, "batch": settings.batch}))
+    news = [one for unit in plan.units[:only] for one in worker({"unit": [encoded(unit)]})]
+    assert not any(one["error"][0] for one in news)
+    return plan, merge(ledger, known, Known(ledger.all()), plan.skipped), news
+
+
+def report(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def names_of(store, path="/out/report.jsonl"):
+    return sorted(line["photo"] for line in report(store.cat_file(path)))
+
+
+ALL = sorted(
+    [
+        *(f"tree/{number}.png" for number in range(9)),
+        *("broken.jpg", "notes.doc"),
+        *(f"a.tar/{number:04}.png" for number in range(8)),
+        *(f"t.parquet/{number:08}" for number in range(6)),
+    ]
+)
+
+# ---------------------------------------------------------------------- units, without a cluster
+
+
+def test_folders_tars_and_tables_on_an_object_store(store):
+    fill(store)
+    plan, summary, news = go()
+    assert summary.files == Counter(removed=22, failed=2, skipped=1)
+    assert names_of(store) == ALL
+    assert sum(len(unit.files) for unit in plan.units if unit.kind == "photos") == 10
+    lines = {line["photo"]: line for line in report(store.cat_file("/out/report.jsonl"))}
+    for line in lines.values():
+        if line["status"] == "removed":
+            data = store.cat_file(f"/out/{line['output']['path']}")
+            assert len(data) == line["output"]["size"]
+            assert Image.open(io.BytesIO(data)).size == (120, 90)
+            assert line["removed"][0]["label"] == "box"
+    assert lines["t.parquet/00000003"]["output"]["path"] == "t.parquet/00000003.png"
+    assert lines["a.tar/0003.png"]["source"]["path"].endswith("in/a.tar#0003.png")
+    assert lines["t.parquet/00000005"]["reason"] == "no picture is in this row"
+    assert "broken.jpg" in lines
+    failed = [name for one in news for name, _ in json.loads(one["failed"][0])]
+    assert sorted(failed) == ["broken.jpg", "t.parquet/00000005"]
+
+
+def test_a_result_is_that_of_a_single_call(store):
+    from objremove import Remover
+
+    fill(store)
+    go()
+    alone = Remover(**HOW)(picture(3), boxes=[BOX])
+    assert store.cat_file("/out/a.tar/0003.png") == alone.encode()[0]
+
+
+def test_limits_add_up_and_nothing_is_done_twice(store):
+    fill(store)
+    done = []
+    while sum(done) < 24:
+        summary = go(Settings(batch=4, limit=7))[1]
+        done.append(sum(summary.now.values()))
+    assert done == [7, 7, 7, 3]
+    assert names_of(store) == ALL
+    assert go()[2] == []
+
+
+def test_a_unit_begun_again_leaves_out_what_parts_cover(store):
+    fill(store)
+    plan, _, news = go(Settings(batch=2))
+    tar = next(unit for unit in plan.units if unit.kind == "tar")
+    parts = [path for path in store.find("/out/.objremove/parts") if tar.id in path]
+    assert sum(path.endswith(".jsonl") for path in parts) == 4
+    store.rm_file(next(path for path in parts if "000000004-000000006" in path))
+    store.rm_file(next(path for path in parts if "/end-" in path))
+    store.pipe_file("/out/a.tar/0001.png", b"not to be touched")
+    _, summary, again = go(Settings(batch=2))
+    assert store.cat_file("/out/a.tar/0001.png") == b"not to be touched"
+    assert summary.now == Counter(removed=2)
+    assert names_of(store) == ALL
+    # Ray repeats a task and drops as many answers as it has had: there must be as many, whoever did the rest.
+    assert sum(one["unit"] == [tar.id] for one in again) == sum(one["unit"] == [tar.id] for one in news) == 4
+
+
+def test_a_photo_that_kills_its_worker_fails_alone(store, monkeypatch):
+    """The killing is played: the worker stops dead where it is, as a process would."""
+    fill(store)
+
+    class Death(BaseException):
+        pass
+
+    alive, poison = pipeline.run, picture(5)
+
+    def deadly(remover, jobs, finish, **how):
+        for outcome in alive(remover, jobs, finish, **how):
+            if outcome.job.photo == poison:
+                raise Death
+            yield outcome
+
+    monkeypatch.setattr(pipeline, "run", deadly)
+    output = Folder("memory://out")
+    ledger = Ledger(output, begin(output, {}, again=False, overwrite=False))
+    mine = task(run=ledger.run, batch=4)
+    plan = make_plan(["memory://in"], mine, Known({}), Settings(batch=4))
+    tar = next(unit for unit in plan.units if unit.kind == "tar")
+    deaths = 0
+    while not ledger.covered(tar.id).complete:
+        try:
+            list(Worker(mine)({"unit": [encoded(tar)]}))
+        except Death:
+            deaths += 1
+        assert deaths < 5
+    assert deaths == 3
+    before = Known(ledger.all())
+    lines = {json.loads(line)["photo"]: json.loads(line) for _, line in ledger.lines(before.parts())}
+    assert len(lines) == 8
+    assert Counter(line["status"] for line in lines.values()) == Counter(removed=7, failed=1)
+    assert lines["a.tar/0005.png"]["reason"] == "its worker died whenever it came to this photo"
+    assert not any("try-" in path or "/at-" in path for path in store.find("/out"))
+
+
+def test_changes_of_the_input_are_noticed(store):
+    fill(store)
+    go()
+    store.pipe_file("/in/tree/3.png", picture(8))
+    store.pipe_file("/in/tree/new.png", picture(1))
+    store.pipe_file("/in/a.tar", tar_of([(f"{number:04}.png", picture(number)) for number in range(3)]))
+    plan, _, _ = go(only=0)
+    assert sorted(file.name for unit in plan.units for file in unit.files) == ["a.tar", "tree/3.png", "tree/new.png"]
+    assert len(plan.outdated) == 1
+
+
+def test_a_photo_that_changed_has_one_line_the_last(store):
+    fill(store)
+    go()
+    store.pipe_file("/in/tree/3.png", picture(8))
+    go()
+    assert names_of(store) == ALL
+    line = next(line for line in report(store.cat_file("/out/report.jsonl")) if line["photo"] == "tree/3.png")
+    assert line["source"]["size"] == len(picture(8))
+
+
+def test_failed_photos_are_tried_again_when_asked(store):
+    fill(store)
+    go()
+    store.pipe_file("/in/broken.jpg", picture(2))
+    assert go()[1].files["failed"] == 1  # it has changed, so it is done; the row has not
+    assert go(Settings(batch=4, retry_failed=True))[1].now == Counter(failed=1, removed=1)  # the part of that row
+    assert names_of(store) == ALL
+
+
+def test_other_options_are_refused(store):
+    fill(store)
+    go(options={"dilate": "auto"})
+    with pytest.raises(UsageError, match=r"dilate was 'auto', is '5'.*--again"):
+        go(options={"dilate": "5"})
+    assert go(Settings(batch=4, again=True), options={"dilate": "5"})[1].now["removed"] == 22
+
+
+def test_files_that_no_run_made_are_not_written_over(store):
+    fill(store)
+    store.pipe_file("/out/diary.txt", b"dear diary")
+    with pytest.raises(UsageError, match="no run made"):
+        go()
+    go(Settings(batch=4, overwrite=True))
+
+
+@pytest.mark.parametrize("more", [0, 600])
+def test_of_a_tar_that_is_cut_short_the_rest_is_done(store, more):
+    whole = tar_of([(f"{number}.png", picture(number)) for number in range(4)])
+    with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
+        last = archive.getmembers()[3].offset
+    store.pipe_file("/in/a.tar", whole[: last + more])  # between two members, or within one
+    assert go()[1].files == Counter(removed=3, failed=1)
+    line = next(one for one in report(store.cat_file("/out/report.jsonl")) if one["status"] == "failed")
+    assert (line["photo"], line["reason"].split(" (")[0]) == ("a.tar", "cannot be read to its end")
+
+
+def test_names_in_tars_that_lead_astray(store):
+    twice = [("x.png", picture(1)), ("../../x.png", picture(2)), ("x.png", picture(3)), ("d/../x.jpg", picture(4))]
+    store.pipe_file("/in/a.tar", tar_of(twice))
+    _, summary, _ = go(format="png")
+    assert summary.files == Counter(removed=1, failed=3)
+    assert [path for path in store.find("/out") if path.endswith(".png")] == ["/out/a.tar/x.png"]
+    assert len(set(names_of(store))) == 4
+
+
+def test_two_photos_that_would_write_one_file(store):
+    for name in ("/in/x.png", "/in/x.jpg"):
+        store.pipe_file(name, picture())
+    assert go()[1].files["removed"] == 2
+    with pytest.raises(UsageError, match=r"would both write x\.webp"):
+        go(format="webp")
+
+
+def test_which_column_holds_the_pictures_is_asked_where_it_is_not_clear(store):
+    file = io.BytesIO()
+    pq.write_table(pa.table({"before": [picture(1)], "thumb": [b"small"]}), file)
+    store.pipe_file("/in/t.parquet", file.getvalue())
+    with pytest.raises(UsageError, match=r"2 columns may hold pictures \(before, thumb\)"):
+        go()
+    with pytest.raises(UsageError, match="no column 'after'; it has before, thumb"):
+        go(image_column="after")
+    assert go(image_column="before")[1].files == Counter(removed=1)
+
+
+def test_a_worker_with_other_weights_says_so(store):
+    worker = Worker(Task(HOW, REQUEST, {**MODELS, "inpainter": ("big-lama", "abc")}, "memory://out", "run"))
+    unit = encoded(make_plan_of_one(store))
+    (news,) = worker({"unit": [unit]})
+    assert "the models are not those of the driver" in news["error"][0]
+
+
+def make_plan_of_one(store):
+    store.pipe_file("/in/x.png", picture())
+    return make_plan(["memory://in"], task(), Known({}), Settings()).units[0]
+
+
+def test_spans_of_parts():
+    covered = Covered.by_names(["000000000-000000004.jsonl", "000000006-000000008.jsonl", "end-000000009", "try-000"])
+    assert (covered.count, covered.total, covered.tries, covered.complete) == (6, 9, 1, False)
+    assert covered.stop_after(2) == 6
+    assert covered.stop_after(3) == 9
+    assert Covered.by_names(["end-000000000"]).complete
+
+
+def test_files_on_a_local_disk_appear_whole_and_drafts_are_swept(tmp_path):
+    folder = Folder(str(tmp_path))
+    folder.put("deep/er/x.bin", b"123")
+    with suppress(RuntimeError), folder.writer("report.jsonl") as file:
+        file.write(b"half")
+        raise RuntimeError
+    (tmp_path / "deep" / ".0123456789abcdef.part").write_bytes(b"a worker died")
+    folder.sweep()
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["x.bin"]
+
+
+# ---------------------------------------------------------------------- the command line, without a cluster
+
+
+def test_one_line_where_nothing_answers(tmp_path, capsys):
+    pytest.importorskip("ray", reason="cluster runs need the extra [ray]")
+    (tmp_path / "x.png").write_bytes(picture())
+    where = [str(tmp_path / "x.png"), "--box", BOX, "-o", str(tmp_path / "out"), "--inpainter", "telea"]
+    assert command_line(["cluster", *where, "--address", "ray://127.0.0.1:1"]) == 1
+    assert (
+        capsys.readouterr().err.splitlines()[-1].startswith("objremove: no Ray cluster answers at ray://127.0.0.1:1: ")
+    )
+    assert command_line(["cluster", *where, "--address", "nonsense://"]) == 2
+
+
+def test_one_line_where_ray_is_missing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert command_line(["cluster", "x", "--box", BOX, "-o", str(tmp_path / "out")]) == 2
+    assert (
+        capsys.readouterr().err == "objremove: a cluster run needs a few packages more: pip install 'objremove[ray]'\n"
+    )
+
+
+def test_a_dry_run_shows_and_writes_nothing(store, capsys):
+    fill(store)
+    assert (
+        command_line(["cluster", "memory://in", "--box", BOX, "-o", "memory://out", "--dry-run", "--limit", "12"]) == 0
+    )
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == 10 + 1 + 1
+    assert shown[-2] == "memory:///in/a.tar -> a.tar (the first 2 photos at most)"
+    assert not store.exists("/out")
+
+
+# ---------------------------------------------------------------------- a real cluster
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray cluster of two cores on this machine: (its address, the processes of its workers)."""
+    ray = pytest.importorskip("ray", reason="cluster runs need the extra [ray]")
+    psutil = pytest.importorskip("psutil")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(address="local", num_cpus=2, object_store_memory=100 * 2**20, include_dashboard=False, log_to_driver=False)
+
+    def workers():
+        found = []
+        for one in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):  # it has ended meanwhile
+                found += [one.pid] if "MapWorker" in "".join(one.cmdline()[:1]) else []
+        return found
+
+    yield ray.get_runtime_context().gcs_address, workers
+    ray.shutdown()
+
+
+def test_killed_workers_and_drivers_lose_no_photo_and_double_none(cluster, tmp_path):
+    address, workers = cluster
+    source, out = tmp_path / "in", tmp_path / "out"
+    (source / "tree").mkdir(parents=True)
+    for number in range(60):
+        (source / "tree" / f"{number:03}.png").write_bytes(picture(number, (300, 400)))
+    (source / "tree" / "zz.png").write_bytes(b"no photo")
+    (source / "a.tar").write_bytes(tar_of((f"{number:03}.png", picture(number, (300, 400))) for number in range(30)))
+    (source / "t.parquet").write_bytes(parquet_of([picture(number, (300, 400)) for number in range(20)]))
+    words = ["cluster", str(source), "-o", str(out), "--box", BOX, "--inpainter", "telea", "--prompter", "grabcut"]
+    words += ["--address", address, "--workers", "2", "--cores-per-worker", "1", "--batch", "5"]
+
+    driver = subprocess.Popen([sys.executable, "-m", "objremove", *words], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while len(list(out.glob(".objremove/parts/*/*/*.jsonl"))) < 3:
+        assert driver.poll() is None, driver.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    assert not (out / "report.jsonl").exists()
+    while workers():  # Ray ends what a dead driver has left
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    before = len(list(out.glob(".objremove/parts/*/*/*.jsonl")))
+
+    killed = []
+
+    def kill_one(photos):
+        if photos and not killed:
+            killed.append(workers()[0])
+            os.kill(killed[0], signal.SIGKILL)
+
+    listener = Listener(kill_one)
+    settings = Settings(batch=5)
+    options = json.loads((out / ".objremove" / "options.json").read_text())["options"]
+    mine = Task(HOW, REQUEST, MODELS, str(out))
+    outcome = run([str(source)], mine, options, settings, Crew(2, 1, 0), address=address, listener=listener)
+
+    assert killed
+    assert 3 <= before < 23
+    assert (outcome.left, outcome.unfinished, outcome.interrupted) == (0, 0, False)
+    assert outcome.summary.files == Counter(removed=110, failed=1)
+    assert sum(outcome.summary.now.values()) <= 111 - 5 * before + 5
+    assert listener.photos == sum(outcome.summary.now.values())
+    lines = report((out / "report.jsonl").read_text())
+    names = [line["photo"] for line in lines]
+    assert len(names) == len(set(names)) == 111
+    results = {path.relative_to(out).as_posix() for path in out.rglob("*.png")}
+    assert results == {line["output"]["path"] for line in lines if line["output"]}
+    assert len(results) == 110
+    assert not list(out.rglob(".*.part"))
+    for line in lines[::10]:
+        if line["output"]:
+            assert len((out / line["output"]["path"]).read_bytes()) == line["output"]["size"]
+
+    again = run([str(source)], mine, options, settings, Crew(2, 1, 0), address=address, listener=Listener())
+    assert not again.summary.now
+    assert (out / "report.jsonl").read_text().count("\n") == 111
+
+
+def test_more_workers_than_fit_are_refused(cluster):
+    with (
+        pytest.raises(ObjRemoveError, match="room for 1 workers, not for 3 workers of 2 cores"),
+        connected("local", Crew(3, 2)),
+    ):
+        pass
+
+
+def test_one_driver_at_a_time(tmp_path):
+    from objremove.cluster.run import alone
+
+    with alone(Folder(str(tmp_path))), pytest.raises(PhotoError, match="another run"), alone(Folder(str(tmp_path))):
+        pass
