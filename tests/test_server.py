@@ -228,6 +228,18 @@ def test_an_id_removes_what_its_number_names(client, remover):
     assert by_id.content == remover(PHOTO, "person#2").image
 
 
+def test_what_was_selected_before_and_not_removed_holds_nothing_back(client):
+    photo = encoded(scene(), "PNG")
+    fresh, used = send(client, photo), send(client, photo)
+    for earlier in ({"points": "62,62"}, {"points": "58,58"}):
+        client.post("/v1/select", files=fields(photo_id=used, **earlier))
+    results = []
+    for photo_id in (fresh, used):
+        chosen = client.post("/v1/select", files=fields(photo_id=photo_id, points="60,60")).json()
+        results.append(client.post("/v1/remove", files=fields(photo_id=photo_id, instances=chosen["id"])).content)
+    assert results[0] == results[1]
+
+
 def test_points_boxes_and_options_are_those_of_the_library(client, remover):
     request = {"points": "60,60", "boxes": "150,100,190,140"}
     by_http = client.post("/v1/remove", files=fields(photo=PHOTO, **request, dilate="6", feather=0, format="png"))

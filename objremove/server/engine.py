@@ -137,9 +137,6 @@ class Engine:
     def _start(self, remover: Remover, opened: OpenPhoto, removal: Removal) -> Work:
         size = opened.photo.size
         going = removal.photo.instances(removal.instances)
-        labels = {one.label for one in going}
-        # As `--remove person#2` does: what goes doesn't grow into the others of its class.
-        spare = [one for _, one in removal.photo.found.values() if one.label in labels and one not in going]
         request = Request(
             remove=list(removal.remove),
             keep=list(removal.keep),
@@ -147,7 +144,8 @@ class Engine:
             boxes=list(removal.boxes),
             masks=[self._intake.mask(data, size) for data in removal.masks],
             instances=going if removal.instances else None,
-            spare=spare,
+            # As `--remove person#2` does: what goes doesn't grow into the others of its class.
+            spare=removal.photo.others(removal.instances),
         )
         work = remover.start(opened.photo, request)
         if not removal.keep_masks:

@@ -46,6 +46,21 @@ _MOST_FOUND = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Named:
+    """An instance that a client can name.
+
+    Attributes:
+        number: its number within its class.
+        instance: what was found.
+        look: which search of the photo found it.
+    """
+
+    number: int
+    instance: Instance
+    look: int
+
+
 @dataclass(eq=False)
 class StoredPhoto:
     """One photo, as it came or as a result.
@@ -59,7 +74,8 @@ class StoredPhoto:
         removed: whether it is a result.
         mask: a result's mask as a PNG file.
         photo_id: what clients call it.
-        found: what was found in it, by id; each with its number within its class.
+        found: what was found in it, by id.
+        looks: how many searches have found something.
         previews: encoded previews by longest side.
     """
 
@@ -71,7 +87,8 @@ class StoredPhoto:
     removed: bool = False
     mask: bytes | None = None
     photo_id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
-    found: dict[str, tuple[int, Instance]] = field(default_factory=dict)
+    found: dict[str, Named] = field(default_factory=dict)
+    looks: int = 0
     previews: dict[int, bytes] = field(default_factory=dict)
     used: float = field(default_factory=time.monotonic)
 
@@ -88,30 +105,41 @@ class StoredPhoto:
     @property
     def cost(self) -> int:
         """Bytes that it takes in memory."""
-        masks = sum(one.crop.nbytes for _, one in list(self.found.values()))
+        masks = sum(named.instance.crop.nbytes for named in list(self.found.values()))
         return len(self.data) + len(self.mask or b"") + masks + sum(map(len, list(self.previews.values())))
 
     def remember(self, instances: Iterable[tuple[int, Instance]]) -> list[str]:
         """Keep what was found; the ids, in the same order. What is known already keeps its id, and the oldest make room."""
-        known = {id(one): key for key, (_, one) in self.found.items()}
+        known = {id(named.instance): key for key, named in self.found.items()}
         ids = []
+        self.looks += 1
         for number, one in instances:
             key = known.get(id(one)) or secrets.token_urlsafe(9)
-            self.found[key] = (number, one)
+            self.found.setdefault(key, Named(number, one, self.looks))
             ids.append(key)
-        excess = sum(one.crop.nbytes for _, one in self.found.values()) - _MOST_FOUND
+        excess = sum(named.instance.crop.nbytes for named in self.found.values()) - _MOST_FOUND
         for key in [key for key in self.found if key not in ids]:  # the oldest come first
             if excess <= 0:
                 break
-            excess -= self.found.pop(key)[1].crop.nbytes
+            excess -= self.found.pop(key).instance.crop.nbytes
         return ids
 
     def instances(self, ids: Iterable[str]) -> list[Instance]:
         """The instances of those ids; Problem where one is not of this photo."""
         try:
-            return [self.found[key][1] for key in dict.fromkeys(ids)]
+            return [self.found[key].instance for key in dict.fromkeys(ids)]
         except KeyError:
             raise Problem(404, "unknown_instance", "no such instance in this photo: ask /v1/detect again") from None
+
+    def others(self, ids: Iterable[str]) -> list[Instance]:
+        """What the same searches found of the same classes besides the instances of those ids."""
+        wanted = set(ids)
+        kinds = {(self.found[key].look, self.found[key].instance.label) for key in wanted}
+        return [
+            named.instance
+            for key, named in self.found.items()
+            if key not in wanted and (named.look, named.instance.label) in kinds
+        ]
 
 
 class Store:
