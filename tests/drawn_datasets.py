@@ -40,7 +40,7 @@ def visible_discs(discs):
     return seen
 
 
-def draw_photos(folder, suffix=None):
+def draw_photos(folder):
     folder.mkdir(parents=True)
     for name, discs in PHOTOS.items():
         Image.fromarray(scene(HEIGHT, WIDTH, discs)).save(folder / name, quality=95)

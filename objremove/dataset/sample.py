@@ -7,7 +7,7 @@ never passes through here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -121,11 +121,6 @@ class Edit:
     removed: frozenset[Key] = frozenset()
     changed: Mapping[Key, Change] = field(default_factory=dict)
 
-    @property
-    def is_copy(self) -> bool:
-        """Whether the labels are what they were."""
-        return not (self.removed or self.changed)
-
 
 def decode(segmentation: Segmentation, size: tuple[int, int]) -> Mask:
     """(H, W) bool: the pixels inside an outline, as pycocotools counts them.
@@ -186,8 +181,3 @@ def trace(mask: Mask) -> list[list[float]]:
 def gaps_in(mask: Mask, polygons: list[list[float]]) -> int:
     """Pixels that polygons around `mask` cover although the mask does not."""
     return int(np.count_nonzero(decode(list(polygons), (mask.shape[0], mask.shape[1])) & ~mask))
-
-
-def labels_of(annotations: Collection[Annotation]) -> tuple[str, ...]:
-    """The class names among annotations, each once."""
-    return tuple(dict.fromkeys(one.label for one in annotations))

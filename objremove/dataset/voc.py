@@ -159,32 +159,42 @@ class VocDataset:
         by_source: dict[str, list[Edit]] = {}
         for edit in edits:
             by_source.setdefault(Path(edit.source).stem, []).append(edit)
+        shown = {edit.name: self._shown(edit) for same in by_source.values() for edit in same if edit.removed}
         written = []
         for path in sorted((self.root / "ImageSets").rglob("*.txt")):
             label = path.stem.rsplit("_", 1)[0]
             is_class_list = path.parent.name == "Main" and label in self.classes
             lines = path.read_bytes().decode().splitlines(keepends=True)
-            new = [one for line in lines for one in self._lines(line, by_source, label if is_class_list else None)]
+            new = [one for line in lines for one in _lines(line, by_source, shown, label if is_class_list else None)]
             target = out / self.below / path.relative_to(self.root)
             _write(target, "".join(new).encode())
             written.append(target)
         return written
 
-    def _lines(self, line: str, by_source: Mapping[str, list[Edit]], label: str | None) -> list[str]:
-        stem = line.split()[0] if line.strip() else ""
-        result = []
-        for edit in by_source.get(stem, ()):
-            new = line.replace(stem, Path(edit.name).stem, 1)
-            if label is not None and edit.removed and len(line.split()) == 2:
-                flag = self._presence(edit, label)
-                rest = new.rstrip()
-                new = rest[: -len(line.split()[1])].rstrip() + f"{flag:>3}" + new[len(rest) :]
-            result.append(new if new.endswith("\n") or edit is by_source[stem][-1] else new + "\n")
-        return result
+    def _shown(self, edit: Edit) -> dict[str, int]:
+        """The flag of each class that is left in a photo: 1, or 0 where all of it is difficult."""
+        flags: dict[str, int] = {}
+        for one in self.load(edit.source).annotations:
+            if one.key not in edit.removed:
+                flags[one.label] = max(flags.get(one.label, 0), int("difficult" not in one.flags))
+        return flags
 
-    def _presence(self, edit: Edit, label: str) -> int:
-        left = [one for one in self.load(edit.source).annotations if one.label == label and one.key not in edit.removed]
-        return -1 if not left else 0 if all("difficult" in one.flags for one in left) else 1
+
+def _lines(
+    line: str, by_source: Mapping[str, list[Edit]], shown: Mapping[str, Mapping[str, int]], label: str | None
+) -> list[str]:
+    """The lines that take the place of a line of a list; in the list of a class, `label`, with the flag made anew."""
+    words = line.split()
+    edits = by_source.get(words[0], []) if words else []
+    result = []
+    for edit in edits:
+        new = line.replace(words[0], Path(edit.name).stem, 1)
+        if label is not None and edit.name in shown and len(words) == 2:
+            rest = new.rstrip()
+            flag = shown[edit.name].get(label, -1)
+            new = rest[: -len(words[1])].rstrip() + f"{flag:>3}" + new[len(rest) :]
+        result.append(new if new.endswith("\n") or edit is edits[-1] else new + "\n")
+    return result
 
 
 # ---------------------------------------------------------------------- reading
