@@ -613,3 +613,21 @@ def test_a_model_is_fetched_when_asked_with_progress_and_its_trouble_is_told(vis
     assert page.get_by_role("radio", name="big-lama", exact=False).first.is_disabled()
     page.get_by_role("button", name="Get big-lama, 410 MB").click()
     visitor.sees("big-lama: the disk is full")
+
+
+def test_holding_space_moves_the_photo_and_changes_no_mark(visit):
+    visitor = visit()
+    visitor.drop(photo())
+    visitor.page.mouse.click(*visitor.at(90, 90))
+    visitor.page.mouse.wheel(0, -400)
+    before = visitor.at(90, 90)
+    visitor.page.keyboard.down(" ")
+    x, y = before
+    visitor.page.mouse.move(x, y)
+    visitor.page.mouse.down()
+    visitor.page.mouse.move(x + 40, y + 25, steps=3)
+    visitor.page.mouse.up()
+    visitor.page.keyboard.up(" ")
+    visitor.page.get_by_role("button", name="Remove person").wait_for()
+    assert visitor.at(90, 90) == pytest.approx((x + 40, y + 25), abs=2)
+    assert visitor.objects()["person 1, top left"]

@@ -37,6 +37,7 @@ export class Keys {
   /** @param {KeyboardEvent} event */
   #onDown(event) {
     if (event.key === "Tab") this.#byPointer = false;
+    if (event.key === "Enter" && event.repeat) return event.preventDefault(); // a long press of Remove is no press of Cancel
     if (!this.app.current || event.altKey || document.querySelector("dialog[open]") || types(event.target)) return;
     const done = event.ctrlKey || event.metaKey ? this.#withControl(event) : this.#plain(event);
     if (done) event.preventDefault();

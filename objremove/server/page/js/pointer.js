@@ -44,6 +44,7 @@ export class Pointer {
     this.marks = marks;
     this.compare = compare;
     const { stage } = view;
+    stage.addEventListener("mousedown", (event) => this.#keepFocus(event));
     stage.addEventListener("pointerdown", (event) => this.#onDown(event));
     stage.addEventListener("pointermove", (event) => this.#onMove(event));
     stage.addEventListener("pointerup", (event) => this.#onUp(event));
@@ -65,11 +66,20 @@ export class Pointer {
     this.marks.band = null;
   }
 
+  /**
+   * A click focuses the stage and no outline, so that Space lends the hand and does not undo the click.
+   * @param {MouseEvent} event
+   */
+  #keepFocus(event) {
+    if (onButton(event)) return;
+    event.preventDefault();
+    this.view.stage.focus({ preventScroll: true });
+  }
+
   /** @param {PointerEvent} event */
   #onDown(event) {
     const session = this.app.current;
-    if (!session?.width || session.refusal || (event.target instanceof Element && event.target.closest("button")))
-      return;
+    if (!session?.width || session.refusal || onButton(event)) return;
     if (event.button > 1) return;
     this.view.stage.setPointerCapture(event.pointerId);
     const at = /** @type {Point} */ ([event.clientX, event.clientY]);
@@ -197,4 +207,9 @@ export class Pointer {
     }
     this.view.zoomBy(Math.exp(-event.deltaY * lines * (event.ctrlKey ? PINCH : WHEEL)), [event.clientX, event.clientY]);
   }
+}
+
+/** @param {Event} event */
+function onButton({ target }) {
+  return target instanceof Element && target.closest("button") !== null;
 }
