@@ -8,7 +8,7 @@ This is the only place that knows the whole road. It loads its models once, on f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -160,7 +160,8 @@ class Remover:
         """The objects of the classes named, by falling area; every class that the segmenter knows by default."""
         opened, steps, remove = self.open(photo), Steps(), Request(remove).remove
         targets = parse_targets(remove, known=self._known(remove))
-        return self._refined(opened.pixels, choose(self._found(opened.pixels, targets, steps), targets), steps)
+        found = self._found(opened.pixels, targets, steps, named=not says_all(remove))
+        return self._refined(opened.pixels, choose(found, targets), steps)
 
     def fill(
         self, photo: PhotoLike, mask: AnyArray, *, dilate: str | float = 0, progress: Progress | None = None
@@ -244,9 +245,7 @@ class Remover:
         given = [*(request.instances or ()), *_own(masks, opened)]
         if not (targets.remove or targets.points or targets.boxes or masks or request.instances is not None):
             raise UsageError("nothing to remove was named: give class names, points, boxes or a mask")
-        found = self._found(opened.pixels, targets, steps)
-        if self.second_look and not says_all(remove):
-            found += self._overlooked(opened.pixels, targets, found, steps)
+        found = self._found(opened.pixels, targets, steps, named=not says_all(remove))
         chosen = choose(found, targets)
         kept = [*(one for one in found if one not in chosen), *request.spare]
         refined = self._refined(opened.pixels, chosen, steps)
@@ -281,28 +280,24 @@ class Remover:
         with steps.clock.stage("fill"):
             return Filling(photo.pixels, hole, inpainter, hidden=hidden)
 
-    def _found(self, pixels: Pixels, targets: Targets, steps: Steps) -> list[Instance]:
-        """All objects of the classes that the targets name."""
+    def _found(self, pixels: Pixels, targets: Targets, steps: Steps, *, named: bool) -> list[Instance]:
+        """All objects of the classes that the targets name; `named`: by their own names, and not by `all`."""
         if not targets.remove:
             return []
         segmenter = self.shelf.segmenter(targets.labels)
         check_known(targets.labels, segmenter.classes, segmenter.name)
         steps.models.append(self.shelf.identity(segmenter))
         with steps.clock.stage("find"):
-            return segmenter.find(pixels, targets.labels, confidence=self.confidence)
-
-    def _overlooked(self, pixels: Pixels, targets: Targets, found: Sequence[Instance], steps: Steps) -> list[Instance]:
-        """Objects of those classes to remove of which nothing was found, where the segmenter can look again."""
-        missed = {target.label for target in targets.remove} - {one.label for one in found}
-        if not missed or not isinstance(segmenter := self.shelf.segmenter(targets.labels), SecondLook):
-            return []
-        with steps.clock.stage("find"):
+            found = segmenter.find(pixels, targets.labels, confidence=self.confidence)
+            missed = {target.label for target in targets.remove} - {one.label for one in found}
+            if not (missed and named and self.second_look and isinstance(segmenter, SecondLook)):
+                return found
             seen = segmenter.look_again(pixels, missed, confidence=self.confidence)
         steps.notes += [
             f"{label} was found only at a second look, because it was named: check the result, or --no-second-look"
             for label in sorted({one.label for one in seen})
         ]
-        return seen
+        return [*found, *seen]
 
     def _prompted(self, pixels: Pixels, targets: Targets, steps: Steps) -> list[Instance]:
         """What the targets point at."""

@@ -169,6 +169,7 @@ def command(
             precision=precision,
             confidence=conf,
             dilate=dilate,
+            second_look=False,  # of many photos, few show every class
             offline=offline,
             threads=threads,
             seed=seed,

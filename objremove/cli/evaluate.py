@@ -169,8 +169,8 @@ def removal(
         raise UsageError("no photo has labels by hand (KEY.seg.png; in KEY.json, where there is one, label: human)")
     library = PhotoLibrary([records[index] for index in draw_photos(len(records), limit, seed)])
     shared = {"device": device, "precision": precision, "threads": threads, "offline": offline, "seed": seed}
-    finder = Remover(segmenter, confidence=conf, refine_masks=False, **shared)  # type: ignore[arg-type]
-    looker = Remover(judge or segmenter, confidence=conf, refine_masks=False, **shared)  # type: ignore[arg-type]
+    finder = Remover(segmenter, confidence=conf, second_look=False, refine_masks=False, **shared)  # type: ignore[arg-type]
+    looker = Remover(judge or segmenter, confidence=conf, second_look=False, refine_masks=False, **shared)  # type: ignore[arg-type]
     names = [] if find_only else inpainter or ["auto"]
     methods = load_methods(names, segmenter, confidence=conf, **shared)
     with speaker.progress("removing", "photos") as progress:

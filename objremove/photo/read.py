@@ -126,7 +126,7 @@ def decode_file(data: bytes, name: str, max_megapixels: float) -> Decoded:
     """
     if not data:
         raise PhotoError(f"{name}: the file is empty")
-    image = _identify(data, name)
+    image = identify(data, name)
     check_size((image.height, image.width), name, max_megapixels)
     try:
         decoded = _decode(image, data)
@@ -157,7 +157,7 @@ def check_size(size: tuple[int, int], name: str, max_megapixels: float) -> None:
         )
 
 
-def _identify(data: bytes, name: str) -> Image.Image:
+def identify(data: bytes, name: str) -> Image.Image:
     """The picture opened by the first decoder that accepts it, not decoded yet."""
     from PIL import (  # noqa: F401 - each registers itself in Image.OPEN
         AvifImagePlugin,

@@ -108,7 +108,7 @@ class Intake:
         if not data:
             raise Problem(422, "bad_photo", "the file is empty")
         try:
-            image = read._identify(data, "input")  # not Pillow's own: its limit of pixels is one for the whole process
+            image = read.identify(data, "input")  # not Pillow's own: its limit of pixels is one for the whole process
         except PhotoError as error:
             raise Problem(415, "unsupported", str(error).removeprefix("input: ")) from None
         with image:

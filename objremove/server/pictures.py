@@ -23,7 +23,7 @@ def preview(photo: Photo, file: bytes, side: int) -> bytes:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     eight = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
-    with read._identify(file, "input") as header:
+    with read.identify(file, "input") as header:
         profile = header.info.get("icc_profile")
         header_is_rgb = header.mode not in ("CMYK", "L", "LA", "I;16")  # a profile of other channels would not fit
     target = io.BytesIO()

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from objremove import models, plugins
 from objremove.errors import UsageError
 from objremove.inpainting import Inpainter
 from objremove.instances import Instance
 from objremove.models import Kind
-from objremove.segmentation import Prompter, Segmenter
+from objremove.segmentation import Prompter, SecondLook, Segmenter
 from objremove.server.problems import Problem
 from objremove.server.settings import Settings
 from objremove.shelf import Shelf
 from objremove.types import Pixels
 
 _LOADED_OF_A_KIND = 2
-Found = dict[tuple[str, frozenset[str], float | None], list[Instance]]
-"""What segmenters found in one photo, by model, classes and confidence."""
+Found = dict[tuple[str, str, frozenset[str], float | None], list[Instance]]
+"""What segmenters found in one photo, by model, which look it was, classes and confidence."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,12 @@ class JobShelf(Shelf):
         return self._parts["inpainter"].identity(model)
 
 
+class _Look(Protocol):
+    def __call__(
+        self, pixels: Pixels, labels: Collection[str], *, confidence: float | None = None
+    ) -> list[Instance]: ...
+
+
 class _Remembering:
     """A segmenter that is asked only once for the same classes of one photo."""
 
@@ -152,10 +159,20 @@ class _Remembering:
         self.name, self.classes = inner.name, inner.classes
 
     def find(self, pixels: Pixels, labels: Collection[str], *, confidence: float | None = None) -> list[Instance]:
+        return self._once("find", self.inner.find, pixels, labels, confidence)
+
+    def look_again(self, pixels: Pixels, labels: Collection[str], *, confidence: float | None = None) -> list[Instance]:
+        if not isinstance(self.inner, SecondLook):
+            return []
+        return self._once("look again", self.inner.look_again, pixels, labels, confidence)
+
+    def _once(
+        self, look: str, method: _Look, pixels: Pixels, labels: Collection[str], confidence: float | None
+    ) -> list[Instance]:
         self._enter("find")
-        key = (self.name, frozenset(labels), confidence)
+        key = (self.name, look, frozenset(labels), confidence)
         if key not in self._found:
-            self._found[key] = self.inner.find(pixels, labels, confidence=confidence)
+            self._found[key] = method(pixels, labels, confidence=confidence)
         return list(self._found[key])
 
 
