@@ -356,6 +356,9 @@ def test_names_chips_and_all_but_the_main_subject(visit):
         "person 2, bottom right": True,
         "car 1, top right": True,
     }
+    page.fill("#class-field", "dog")
+    page.keyboard.press("Enter")
+    visitor.sees("colours does not know dog")
     page.fill("#class-field", "zeppelin")
     page.keyboard.press("Enter")
     visitor.sees("unknown class 'zeppelin'")

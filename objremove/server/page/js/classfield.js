@@ -3,7 +3,7 @@
 
 import { classes } from "./api.js";
 import { byId, make } from "./dom.js";
-import { withChosen } from "./selection.js";
+import { NOTHING, inWords, withChosen } from "./selection.js";
 
 /** @import { App } from "./app.js" */
 
@@ -129,17 +129,13 @@ export class ClassField {
     const late = missing.length ? await session.searchHarder(missing.join(",")) : [];
     if (!late) return;
     const going = [...names.flatMap((name) => (name === "all" ? session.step.found : there(name))), ...late];
-    if (going.length === 0)
-      return this.app.say(`No ${missing.join(", no ")} was found here. Click on it, or drag a box.`, "error");
-    session.mark(
-      withChosen(
-        session.selection,
-        going.map(({ id }) => id),
-        true,
-      ),
-    );
+    const absent = missing.filter((name) => !late.some(({ label }) => name.split("#")[0] === label));
+    if (absent.length) this.app.say(`No ${absent.join(", no ")} was found. Click on it, or drag a box.`, "error");
+    if (going.length === 0) return;
+    const ids = going.map(({ id }) => id);
+    session.mark(withChosen(session.selection, ids, true));
     this.#field.value = "";
-    this.app.say(`Selected ${names.join(", ")}.`);
+    this.app.say(`Selected ${inWords({ ...NOTHING, chosen: new Set(ids) }, session.instances)}.`);
   }
 
   /** @param {string} word */

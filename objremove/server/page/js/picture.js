@@ -66,7 +66,7 @@ export class Picture {
     const closer = this.view.scale * devicePixelRatio * Math.max(session.width, session.height) > 1.2 * PREVIEW_SIDE;
     return closer && SHOWN_BY_BROWSERS.has(session.format.toUpperCase())
       ? fileUrl(step.photoId)
-      : previewUrl(step.photoId, PREVIEW_SIDE);
+      : previewUrl(step.photoId, closer ? 2 * PREVIEW_SIDE : PREVIEW_SIDE);
   }
 
   /**

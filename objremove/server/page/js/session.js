@@ -36,6 +36,8 @@ export class Session extends EventTarget {
   #removal = null;
   #closed = new AbortController();
   #restarting = false;
+  /** Clicks and boxes are answered one after the other; this is the last of them. @type {Promise<unknown>} */
+  #prompts = Promise.resolve();
 
   /**
    * @param {File} file
@@ -75,7 +77,7 @@ export class Session extends EventTarget {
   }
 
   get canRemove() {
-    return !this.removing && this.step.photoId !== "" && !isEmpty(this.selection);
+    return !this.removing && this.step.photoId !== "" && (this.pinging !== null || !isEmpty(this.selection));
   }
 
   /** @returns {Waiting} */
@@ -174,18 +176,29 @@ export class Session extends EventTarget {
    * @param {Point} at
    * @param {{positive?: boolean, more?: boolean}} [how]
    */
-  async point(at, { positive = true, more = false } = {}) {
-    const last = more ? this.selection.prompted.findLast(({ points }) => points !== undefined) : undefined;
-    const points = [...(last?.points ?? []), { at, positive }];
-    if (!points.some((point) => point.positive))
-      return this.#say("Click the object first, then what is not part of it.");
-    await this.#prompt(at, { points }, last?.id);
+  point(at, { positive = true, more = false } = {}) {
+    return this.#inTurn(async () => {
+      const last = more ? this.selection.prompted.findLast(({ points }) => points !== undefined) : undefined;
+      const points = [...(last?.points ?? []), { at, positive }];
+      if (points.some((point) => point.positive)) await this.#prompt(at, { points }, last?.id);
+      else this.#say("Click the object first, then what is not part of it.", "error");
+    });
   }
 
   /** @param {Box} box */
-  async box(box) {
+  box(box) {
     const [x0, y0, x1, y1] = box;
-    await this.#prompt([(x0 + x1) / 2, (y0 + y1) / 2], { box });
+    return this.#inTurn(() => this.#prompt([(x0 + x1) / 2, (y0 + y1) / 2], { box }));
+  }
+
+  /**
+   * Do something when all clicks and boxes before it are answered.
+   * @param {() => Promise<void>} task
+   */
+  #inTurn(task) {
+    const turn = this.#prompts.then(task);
+    this.#prompts = turn.catch(() => {}); // whoever asked hears of it; the next one need not
+    return turn;
   }
 
   /**
@@ -194,25 +207,26 @@ export class Session extends EventTarget {
    * @param {string} [instead]
    */
   async #prompt(near, what, instead) {
-    const { step } = this;
-    if (this.pinging || this.removing) return;
+    if (this.removing) return;
     this.pinging = near;
     this.#changed();
     await this.#sent();
+    const { step } = this;
     try {
       const { prompter } = this.choices();
       const one = await api.select(step.photoId, { ...what, prompter }, this.#waiting);
-      if (one.area === 0) this.#say("Nothing to select there. Drag a box around it, or paint it with the brush.");
+      if (one.area === 0) this.#say("Nothing to select there. Drag a box around it, or paint it.", "error");
       else {
         step.marks.push(withPrompted(step.marks.now, { ...one, points: what.points }, instead));
         this.#say(`Selected what is ${what.box ? "in the box" : "at that point"}.`);
       }
     } catch (error) {
       this.#failed(error);
+    } finally {
+      this.pinging = null;
+      this.#setBusy(0);
+      this.#changed();
     }
-    this.#setBusy(0);
-    this.pinging = null;
-    this.#changed();
   }
 
   /**
@@ -220,6 +234,7 @@ export class Session extends EventTarget {
    * @returns {Promise<boolean>}
    */
   async remove() {
+    await this.#prompts; // what was clicked just now goes as well
     if (!this.canRemove) return false;
     const { step, selection, instances } = this;
     const { signal } = (this.#removal = new AbortController());
