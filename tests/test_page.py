@@ -134,6 +134,13 @@ class Visitor:
             self.page.mouse.move(*self.at(*place), steps=4)
         self.page.mouse.up()
 
+    def steer(self, **ways):
+        """Move the keyboard's cross by so many pixels of the photo."""
+        scale = self.page.locator("#sheet").bounding_box()["width"] / 420
+        for key, pixels in ways.items():
+            for _ in range(round(pixels * scale / 8)):
+                self.page.keyboard.press(key)
+
     def remove(self):
         """Press Remove and wait for before and after."""
         self.page.click("#remove")
@@ -465,10 +472,7 @@ def test_everything_can_be_done_by_keyboard(visit):
     page.get_by_role("button", name="Remove person").wait_for()
     press("Tab")  # the cross: point at the green disc from the photo's middle
     assert page.evaluate("document.activeElement.id") == "aim"
-    scale = page.locator("#sheet").bounding_box()["width"] / 420
-    for key, pixels in (("ArrowLeft", 90), ("ArrowDown", 80)):
-        for _ in range(round(pixels * scale / 8)):
-            press(key)
+    visitor.steer(ArrowLeft=90, ArrowDown=80)
     press("Space")
     page.get_by_role("button", name="Remove person and clicked object").wait_for()
     press("Enter")
@@ -481,6 +485,22 @@ def test_everything_can_be_done_by_keyboard(visit):
     press("Escape")
     page.wait_for_selector("#remove:disabled")
     assert page.inner_text("#live")
+
+
+def test_boxes_and_strokes_too_can_be_made_by_keyboard(visit):
+    visitor = visit()
+    page = visitor.page
+    visitor.drop(photo())
+    page.focus("#aim")
+    visitor.steer(ArrowLeft=130, ArrowDown=40)
+    page.keyboard.press("Shift+Space")
+    visitor.steer(ArrowRight=78, ArrowDown=80)
+    page.keyboard.press("Shift+Space")
+    page.get_by_role("button", name="box: 1 of 1 selected").wait_for()
+    page.keyboard.press("b")
+    visitor.steer(ArrowRight=60)
+    page.keyboard.press("Space")
+    page.get_by_role("button", name="Remove boxed object and painted area").wait_for()
 
 
 def test_it_fits_a_phone_and_fingers(visit):

@@ -42,8 +42,8 @@ export class Progress {
     const name = session.busyFor ? `The server is busy: trying again in ${session.busyFor} s` : inWords(session.job);
     this.#name.textContent = name;
     this.#count.textContent = total > 1 && session.job.stage === "fill" ? `${done} of ${total}` : "";
-    if (total > 0 && session.job.stage === "fill") this.#bar.value = Math.max(done / total, 0.02);
-    else this.#bar.removeAttribute("value");
+    if (done > 0 && session.job.stage === "fill") this.#bar.value = done / total;
+    else this.#bar.removeAttribute("value"); // how long the first window takes is not known
     if (name !== this.#said) this.app.say(name);
     this.#said = name;
   }
