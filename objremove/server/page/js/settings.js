@@ -6,7 +6,7 @@ import * as api from "./api.js";
 import { follow } from "./jobs.js";
 
 /** @import { App } from "./app.js" */
-/** @import { Model } from "./types.js" */
+/** @import { Job, Model } from "./types.js" */
 
 /** @type {Record<Model["kind"], string>} */
 const KINDS = {
@@ -22,7 +22,7 @@ export class SettingsDialog {
   #growAuto = byId("grow-auto", HTMLInputElement);
   #grow = byId("grow", HTMLInputElement);
   #compareAfter = byId("compare-after", HTMLInputElement);
-  /** Pulls that run, by model. @type {Map<string, AbortController>} */
+  /** Pulls that run, by model, each with what shows it. @type {Map<string, {stop: AbortController, box: HTMLElement}>} */
   #pulls = new Map();
 
   /** @param {App} app */
@@ -72,7 +72,7 @@ export class SettingsDialog {
     const some = models.filter((model) => model.kind === kind);
     const taken = some.find(({ auto }) => auto)?.name;
     const rows = some.map((model) => this.#row(model, offline));
-    const auto = this.#radio(kind, "auto", "Automatic", `Now ${taken}`);
+    const auto = this.#radio(kind, "auto", "Automatic", taken ? `Now ${taken}` : "As the server was started");
     return make("fieldset", {}, make("legend", {}, KINDS[kind]), make("div", { class: "model" }, auto), ...rows);
   }
 
@@ -93,12 +93,26 @@ export class SettingsDialog {
     const input = /** @type {HTMLInputElement} */ (radio.querySelector("input"));
     input.disabled = true;
     if (offline || model.state === "missing") return row;
-    const get = make("button", { type: "button", class: "button" }, "Get");
-    get.setAttribute("aria-label", `Get ${model.name}, ${weight}`);
-    const bar = make("progress", { max: 1, hidden: true, "aria-label": `Fetching ${model.name}` });
-    get.addEventListener("click", () => void this.#pull(model, get, bar));
-    row.append(make("div", { class: "fetch" }, bar, get));
+    row.append(this.#pulls.get(model.name)?.box ?? this.#fetcher(model, weight));
     return row;
+  }
+
+  /**
+   * The button that fetches a model, and the bar beside it.
+   * @param {Model} model
+   * @param {string} weight
+   */
+  #fetcher(model, weight) {
+    const button = make("button", { type: "button", class: "button" }, "Get");
+    button.setAttribute("aria-label", `Get ${model.name}, ${weight}`);
+    const bar = make("progress", { max: 1, hidden: true, "aria-label": `Fetching ${model.name}` });
+    const box = make("div", { class: "fetch" }, bar, button);
+    button.addEventListener("click", () => {
+      const running = this.#pulls.get(model.name);
+      if (running) running.stop.abort();
+      else void this.#pull(model, { box, button, bar });
+    });
+    return box;
   }
 
   /**
@@ -114,43 +128,37 @@ export class SettingsDialog {
   }
 
   /**
-   * Fetch a model, or stop fetching it.
    * @param {Model} model
-   * @param {HTMLButtonElement} button
-   * @param {HTMLProgressElement} bar
+   * @param {{box: HTMLElement, button: HTMLButtonElement, bar: HTMLProgressElement}} parts
    */
-  async #pull(model, button, bar) {
-    const running = this.#pulls.get(model.name);
-    if (running) return running.abort();
+  async #pull({ name }, { box, button, bar }) {
     const stop = new AbortController();
-    this.#pulls.set(model.name, stop);
-    [button.textContent, bar.hidden] = ["Cancel", false];
+    this.#pulls.set(name, { stop, box });
+    [button.textContent, button.ariaLabel, bar.hidden] = ["Cancel", `Cancel fetching ${name}`, false];
+    let trouble = "";
     try {
-      const job = await follow(
-        await api.pullModel(model.name),
-        ({ done, total }) => (bar.value = total ? done / total : 0),
-        stop.signal,
-      );
-      if (job.state === "done") this.app.say(`${model.name} is here.`);
-      if (job.state === "failed") this.#complain(button, job.error?.message ?? "It could not be fetched.");
-      else await this.#list();
+      const show = (/** @type {Job} */ { done, total }) => (bar.value = total ? done / total : 0);
+      const job = await follow(await api.pullModel(name), show, stop.signal);
+      if (job.state === "done") this.app.say(`${name} is here.`);
+      if (job.state === "failed") trouble = job.error?.message ?? "It could not be fetched.";
     } catch (error) {
       if (!(error instanceof api.Refused)) throw error;
-      this.#complain(button, error.message);
+      trouble = error.message;
     } finally {
-      this.#pulls.delete(model.name);
-      [button.textContent, bar.hidden] = ["Get", true];
+      this.#pulls.delete(name);
     }
+    await this.#list();
+    if (trouble) this.#complain(name, trouble);
   }
 
   /**
-   * @param {HTMLElement} button
+   * Say what went wrong below the model that it happened to.
+   * @param {string} name
    * @param {string} line
    */
-  #complain(button, line) {
-    const row = button.closest(".model");
-    row?.querySelector(".trouble")?.remove();
-    row?.append(make("p", { class: "trouble", role: "alert" }, line));
+  #complain(name, line) {
+    const input = this.#models.querySelector(`input[value="${CSS.escape(name)}"]`);
+    input?.closest(".model")?.append(make("p", { class: "trouble", role: "alert" }, line));
   }
 }
 
