@@ -290,7 +290,6 @@ def _end(outcome: Outcome, output: str, speaker: Speaker) -> int:
     if outcome.unfinished:
         speaker.say(f"{outcome.unfinished} files of photos are not done to their end: the same command goes on")
     if outcome.interrupted:
-        speaker.error("interrupted: the same command goes on")
         return INTERRUPTED
     if not summary.files["failed"]:
         return OK

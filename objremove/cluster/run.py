@@ -206,8 +206,7 @@ def run(
         after = Known(ledger.all())
         summary = merge(ledger, known, after, plan.skipped)
         output.sweep()
-        if settings.again:
-            ledger.forget_other_runs()
+        ledger.forget_other_runs()
         return Outcome(summary, plan.left + _left(plan, after), _unfinished(plan, after), seconds, interrupted)
 
 
@@ -270,7 +269,8 @@ def connected(address: str, crew: Crew) -> Iterator[tuple[int, int, float]]:
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise ObjRemoveError(f"no Ray cluster answers at {address}: {_first_line(error)}") from error
+            hint = " (does it want a token? then RAY_AUTH_MODE=token)" if address != "local" else ""
+            raise ObjRemoveError(f"no Ray cluster answers at {address}: {_first_line(error)}{hint}") from error
     try:
         yield _shape(crew, ray.nodes())  # type: ignore[no-untyped-call]
     finally:
@@ -309,14 +309,13 @@ def _shape(crew: Crew, nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int, fl
     return crew.workers or workers, cores, gpus
 
 
-def _work(plan: Plan, task: Task, known: Known, workers: int, cores: int, gpus: float, listener: Listener) -> None:
-    """Give the units to the workers, and tell how it goes."""
+def _news(texts: Sequence[str], task: Task, workers: int, cores: int, gpus: float) -> Iterator[dict[str, Any]]:
+    """What the workers say as they do the units that the texts stand for."""
     import pyarrow as pa
     import ray.data
 
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong is said below, in one line
-    size = -(-len(plan.units) // _BLOCKS)
-    texts = [encoded(unit) for unit in plan.units]
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong is said by the driver, in one line
+    size = -(-len(texts) // _BLOCKS)
     blocks = [pa.table({"unit": texts[start : start + size]}) for start in range(0, len(texts), size)]
     dataset = ray.data.from_arrow(blocks)
     dataset.context.enable_progress_bars = False
@@ -329,10 +328,39 @@ def _work(plan: Plan, task: Task, known: Known, workers: int, cores: int, gpus: 
         num_gpus=gpus or None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, max_tasks_in_flight_per_actor=2),
     )
+    yield from news.iter_rows()
+
+
+class _Foreman:
+    """Hears the workers' news on the cluster itself: Ray Data does not run in a process that is joined by ray://."""
+
+    def __init__(self, *work: Any) -> None:
+        self._news = _news(*work)
+
+    def next(self) -> dict[str, Any] | None:
+        """One more piece; None after the last."""
+        return next(self._news, None)
+
+
+def _news_by_foreman(*work: Any) -> Iterator[dict[str, Any]]:
+    import ray
+
+    foreman: Any = ray.remote(num_cpus=0)(_Foreman).remote(*work)
+    while (one := ray.get(foreman.next.remote())) is not None:
+        yield one
+
+
+def _work(plan: Plan, task: Task, known: Known, workers: int, cores: int, gpus: float, listener: Listener) -> None:
+    """Give the units to the workers, and tell how it goes."""
+    import ray
+    from ray.util.client import ray as client
+
+    hear = _news_by_foreman if client.is_connected() else _news  # type: ignore[no-untyped-call]
+    news = hear([encoded(unit) for unit in plan.units], task, workers, cores, gpus)
     counts = {unit.id: known.covered(unit).count for unit in plan.units}
     settled, said = dict(counts), set[str]()
     try:
-        for one in news.iter_rows():
+        for one in news:
             if one["error"]:
                 raise ObjRemoveError(one["error"])
             settled[one["unit"]] = max(settled[one["unit"]], one["settled"])

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
@@ -98,7 +99,7 @@ class Worker:
             self.ledger = Ledger(Folder(task.output), task.run)
             self._prepare()
         except ObjRemoveError as error:
-            self.error = f"{os.uname().nodename}: {error}"
+            self.error = f"{platform.node()}: {error}"
 
     def _prepare(self) -> None:
         """Load the models; raises ModelError where they are not the driver's."""
