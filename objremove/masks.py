@@ -157,11 +157,9 @@ def grow(one: Instance, radius: int) -> tuple[Mask, tuple[int, int]]:
 
 def _smear_down(mask: Mask, distance: int) -> Mask:
     """Each column's object pixels drawn `distance` pixels further down: what an object casts mostly lies below it."""
-    import cv2
-
-    line = np.ones((distance + 1, 1), np.uint8)
-    # OpenCV's dilation looks up a pixel's neighbourhood: with the anchor at the end of the line it looks upwards only.
-    return cv2.dilate(mask.view(np.uint8), line, anchor=(0, distance)).astype(np.bool_)
+    rows = np.arange(mask.shape[0], dtype=np.int32)[:, None]
+    last = np.maximum.accumulate(np.where(mask, rows, np.int32(-distance - 1)), axis=0)
+    return np.asarray(rows - last <= distance, np.bool_)
 
 
 def _within(mask: Mask, distance: float) -> Mask:

@@ -262,13 +262,16 @@ class Remover:
         """The last step of the road, when all windows are filled."""
         return work.result()
 
-    def _run(self, photo: PhotoLike, request: Request, progress: Progress | None) -> Result:
-        """The whole road, for one photo."""
-        work = self.start(photo, request)
+    def complete(self, work: Work, progress: Progress | None = None) -> Result:
+        """The second half of the road, for one photo: its windows filled, and the last step."""
         if work.filling is not None:
             with work.steps.clock.stage("fill"):
                 fill_windows(work.filling, self.inpainter(), progress=progress)
         return self.finish(work)
+
+    def _run(self, photo: PhotoLike, request: Request, progress: Progress | None) -> Result:
+        """The whole road, for one photo."""
+        return self.complete(self.start(photo, request), progress)
 
     def _planned(self, photo: Photo, hole: Hole, steps: Steps) -> Filling | None:
         """The windows of the hole; None where nothing goes."""
@@ -294,7 +297,7 @@ class Remover:
                 return found
             seen = segmenter.look_again(pixels, missed, confidence=self.confidence)
         steps.notes += [
-            f"{label} was found only at a second look, because it was named: check the result, or --no-second-look"
+            f"{label} was found only at a second look, because it was named: check the result"
             for label in sorted({one.label for one in seen})
         ]
         return [*found, *seen]
