@@ -23,5 +23,9 @@ class PhotoError(ObjRemoveError):
     """A photo cannot be read or written: missing, truncated, not an image, too large, the disk is full."""
 
 
+class DatasetError(ObjRemoveError):
+    """Annotations cannot be read or written: a broken file, a missing folder, a mask of another size than its photo."""
+
+
 class ModelError(ObjRemoveError):
     """A weight file is missing, incomplete, of the wrong kind or hash, or could not be fetched."""

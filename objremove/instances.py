@@ -92,6 +92,15 @@ class Instance:
         x0, y0, x1, y1 = self.box
         return x0 <= x < x1 and y0 <= y < y1 and bool(self.crop[y - y0, x - x0])
 
+    def minus(self, mask: Mask) -> Instance | None:
+        """What of it lies outside a mask, (H, W) bool: itself where all of it does, None where nothing does."""
+        x0, y0, x1, y1 = self.box
+        left = self.crop & ~mask[y0:y1, x0:x1]
+        if np.array_equal(left, self.crop):
+            return self
+        part = Instance.from_crop(left, (x0, y0), self.size, label=self.label, score=self.score, source=self.source)
+        return None if part is None else replace(part, boundary_error=self.boundary_error)
+
     def relabelled(self, label: str) -> Instance:
         """The same object under another label."""
         return replace(self, label=label)

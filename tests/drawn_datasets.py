@@ -12,7 +12,7 @@ from conftest import BLUE, RED, scene
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from objremove.dataset.voc_masks import CLASSES, palette
+from objremove.dataset.voc_masks import CLASSES
 
 HEIGHT, WIDTH = 120, 160
 PHOTOS = {
@@ -150,6 +150,19 @@ ANNOTATION = """<annotation>
 def bounds(mask):
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def palette() -> list[int]:
+    """VOC's palette, 256 x RGB: the bits of an index spread over the channels, so that near indices look different."""
+    colours = []
+    for index in range(256):
+        red = green = blue = 0
+        for bit in range(8):
+            red |= (index >> 3 * bit & 1) << 7 - bit
+            green |= (index >> 3 * bit + 1 & 1) << 7 - bit
+            blue |= (index >> 3 * bit + 2 & 1) << 7 - bit
+        colours += [red, green, blue]
+    return colours
 
 
 def draw_voc(root):

@@ -9,9 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from objremove.errors import DatasetError
+
 if TYPE_CHECKING:
     from objremove.dataset.coco import CocoDataset
-    from objremove.dataset.errors import DatasetError
     from objremove.dataset.sample import Annotation, Sample
     from objremove.dataset.transform import RemoveObjects
     from objremove.dataset.voc import VocDataset
@@ -22,7 +23,6 @@ __all__ = ["Annotation", "CocoDataset", "DatasetError", "RemoveObjects", "Sample
 _ROOMS = {
     "Annotation": "sample",
     "CocoDataset": "coco",
-    "DatasetError": "errors",
     "RemoveObjects": "transform",
     "Sample": "sample",
     "VocDataset": "voc",

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
-from objremove.dataset.errors import DatasetError
 from objremove.dataset.sample import Annotation, Box, Change, Edit, Key, Sample
 from objremove.dataset.text import Item, Verbatim, edit_record, read_array, read_object, rebuild_array, splice
+from objremove.errors import DatasetError
 from objremove.photo import write_atomic
 
 _ARRAYS: Final[Mapping[str, Callable[[Any], Any]]] = {

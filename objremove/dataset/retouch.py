@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from objremove.dataset.sample import Annotation, Key
-from objremove.inpainting.fill import fill_windows
 from objremove.instances import Instance
 from objremove.remover import PhotoLike, Remover
 from objremove.request import Request
@@ -45,10 +44,7 @@ def fill(remover: Remover, photo: PhotoLike, request: Request, *, max_hole: floa
     work = remover.start(photo, request)
     if work.hole.mask.mean() > max_hole:
         return None
-    if work.filling is not None:
-        with work.steps.clock.stage("fill"):
-            fill_windows(work.filling, remover.inpainter())
-    return remover.finish(work)
+    return remover.complete(work)
 
 
 def covered(annotations: Iterable[Annotation], hole: Mask) -> frozenset[Key]:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from objremove.dataset.errors import DatasetError
+from objremove.errors import DatasetError
 from objremove.instances import Instance
 from objremove.types import Mask
 

@@ -8,7 +8,7 @@ object's, so it stays as it was and is flagged, or goes where the hole covers ne
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -80,7 +80,7 @@ def operate(
                 became: Literal["flagged", "dropped"] = "dropped" if visible < min_visible else "flagged"
                 neighbours.append(Neighbour(one.key, one.label, visible, became))
             continue
-        left = cut(whole, hole)
+        left = whole.minus(hole)
         if left is whole:
             continue
         visible = 0.0 if left is None else left.area / whole.area
@@ -91,16 +91,6 @@ def operate(
         outline = outlined(left.mask, one.segmentation or [])
         changed[one.key] = Change(moved(one.box, whole, left), outline, left.area)
     return Surgery(tuple(neighbours), changed)
-
-
-def cut(one: Instance, hole: Mask) -> Instance | None:
-    """What of an instance lies outside the hole: itself where all of it does, None where nothing does."""
-    x0, y0, x1, y1 = one.box
-    left = one.crop & ~hole[y0:y1, x0:x1]
-    if np.array_equal(left, one.crop):
-        return one
-    part = Instance.from_crop(left, (x0, y0), one.size, label=one.label, score=one.score, source=one.source)
-    return None if part is None else replace(part, boundary_error=one.boundary_error)
 
 
 def moved(box: Box | None, whole: Instance, left: Instance) -> Box | None:

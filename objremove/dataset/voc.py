@@ -16,10 +16,10 @@ from typing import Final
 
 import numpy as np
 
-from objremove.dataset.errors import DatasetError
 from objremove.dataset.sample import Annotation, Box, Change, Edit, Key, Sample, encode
 from objremove.dataset.text import Element, read_xml, splice
 from objremove.dataset.voc_masks import CLASSES, edited_mask, match, read_indices, read_shapes, tight_box
+from objremove.errors import DatasetError
 from objremove.photo import write_atomic
 from objremove.types import Mask
 

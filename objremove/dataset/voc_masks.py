@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from objremove.dataset.errors import DatasetError
 from objremove.dataset.sample import Box, Key
+from objremove.errors import DatasetError
 from objremove.types import Mask
 
 CLASSES: Final = (
@@ -93,16 +93,3 @@ def edited_mask(data: bytes, hole: Mask, gone: Mask) -> bytes:
         buffer = io.BytesIO()
         edited.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def palette() -> list[int]:
-    """VOC's palette, 256 x RGB: the bits of an index spread over the channels, so that near indices look different."""
-    colours = []
-    for index in range(256):
-        red = green = blue = 0
-        for bit in range(8):
-            red |= (index >> 3 * bit & 1) << 7 - bit
-            green |= (index >> 3 * bit + 1 & 1) << 7 - bit
-            blue |= (index >> 3 * bit + 2 & 1) << 7 - bit
-        colours += [red, green, blue]
-    return colours

@@ -14,9 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from objremove.dataset.errors import DatasetError
 from objremove.dataset.sample import Annotation, Change, Edit, Sample, decode, trace
-from objremove.errors import UsageError
+from objremove.errors import DatasetError, UsageError
 from objremove.photo import write_atomic
 
 _SPLITS: Final = ("train", "val", "test")
