@@ -89,10 +89,10 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _open(settings: Settings, metrics: Metrics) -> Server:
     """The parts of a server, its threads running, its models being loaded."""
-    store = Store(settings.keep_megabytes * 1e6, settings.keep_minutes * 60)
+    store = Store(settings.keep_bytes, settings.keep_minutes * 60)
     intake = Intake(settings)
     engine = Engine(settings, store, intake)
-    worker = Worker("objremove-models", settings.queue)
+    worker = Worker("objremove-models", settings.queue, most_bytes=settings.keep_bytes)
     fetcher = Worker("objremove-fetch", 2)
     server = Server(settings, store, intake, engine, worker, fetcher, metrics)
     metrics.watch("objremove_queue", "Jobs that wait for the models.", lambda: worker.waiting)

@@ -20,7 +20,7 @@ from objremove.server.jobs import Job
 from objremove.server.pictures import outline, png_of
 from objremove.server.problems import Problem
 from objremove.server.settings import Settings
-from objremove.server.shelves import Choice, JobShelf, Models
+from objremove.server.shelves import Choice, JobShelf, Models, Searches
 from objremove.server.store import Store, StoredPhoto, extension_of
 from objremove.types import Mask
 
@@ -53,6 +53,11 @@ class Removal:
     format: str | None = None
     quality: int | None = None
 
+    @property
+    def files(self) -> list[bytes]:
+        """All files that it needs: the photo's and the masks'."""
+        return [self.photo.data, *self.masks, *self.keep_masks]
+
     def check(self) -> None:
         """Raise what can be known to be wrong before any work."""
         self.choice.check()
@@ -74,7 +79,7 @@ class Engine:
     def warm_up(self) -> None:
         """Load what the server was started with, so that the first client needn't wait for it."""
         remover = Remover()
-        remover.shelf = JobShelf(self._models, Choice(), {}, _silent)
+        remover.shelf = JobShelf(self._models, Choice(), Searches(), _silent)
         remover.prepare("all", points=["0,0"])
 
     def find(

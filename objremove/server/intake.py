@@ -13,7 +13,7 @@ from objremove.errors import PhotoError
 from objremove.photo import Photo, read
 from objremove.server.problems import Problem
 from objremove.server.settings import Settings
-from objremove.server.shelves import Found
+from objremove.server.shelves import Searches
 from objremove.server.store import StoredPhoto, extension_of, harmless_stem
 from objremove.types import AnyArray
 
@@ -29,7 +29,7 @@ class OpenPhoto:
     """A decoded photo, and what was found in it."""
 
     photo: Photo
-    found: Found = field(default_factory=dict)
+    found: Searches = field(default_factory=Searches)
 
 
 class Intake:

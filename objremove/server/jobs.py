@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
@@ -31,15 +31,17 @@ class Job:
         kind: what it is, such as `remove`.
         work: does it; called with the job in the worker's thread, to which it reports stages and progress.
         seconds: how long it may run.
+        holds: files that it needs until it has ended.
 
     Attributes:
         result: what `work` returned, once the state is `done`.
         problem: what went wrong, once the state is `failed`.
     """
 
-    def __init__(self, kind: str, work: Callable[[Job], Any], seconds: float) -> None:
+    def __init__(self, kind: str, work: Callable[[Job], Any], seconds: float, *, holds: Iterable[bytes] = ()) -> None:
         self.job_id = secrets.token_urlsafe(18)
         self.kind, self._work, self._seconds = kind, work, seconds
+        self.holds = tuple(holds)
         self.state: State = "queued"
         self.stage: str | None = None
         self.done = self.total = self.position = 0
@@ -91,7 +93,7 @@ class Job:
 
     def _end(self, state: State) -> None:
         self.state, self.ended_at = state, time.monotonic()
-        self._work = _nothing  # it holds the photo
+        self._work, self.holds = _nothing, ()
         self.tell()
 
     # ------------------------------------------------------------------ from any thread
@@ -147,10 +149,11 @@ class Worker:
     Args:
         name: of the thread.
         limit: jobs that may wait; more are refused.
+        most_bytes: of the files that its jobs hold, each counted once; more are refused, but for a job that is alone.
     """
 
-    def __init__(self, name: str, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, name: str, limit: int, *, most_bytes: float = float("inf")) -> None:
+        self.limit, self._most_bytes = limit, most_bytes
         self._waiting: deque[Job] = deque()
         self._running: Job | None = None
         self._seconds = 1.0  # of a job, on average
@@ -164,13 +167,12 @@ class Worker:
         """Put a job at the end of the line.
 
         Raises:
-            Problem: 429, the line is full; 503, the server is about to end.
+            Problem: 429, the line is full, or its jobs hold too much; 503, the server is about to end.
         """
         with self._changed:
             if self._closed:
                 raise Problem(503, "stopping", "the server is about to end", retry_after=10)
-            if len(self._waiting) >= self.limit:
-                raise Problem(429, "busy", "too many requests wait already: try again", retry_after=self._patience())
+            self._check_room(job.holds)
             self._waiting.append(job)
             self._jobs[job.job_id] = job
             self._forget()
@@ -181,8 +183,7 @@ class Worker:
     def check_room(self) -> None:
         """Raise what `submit` would raise, before anything is read and decoded for a job that cannot be taken."""
         with self._changed:
-            if len(self._waiting) >= self.limit:
-                raise Problem(429, "busy", "too many requests wait already: try again", retry_after=self._patience())
+            self._check_room()
 
     def find(self, job_id: str) -> Job | None:
         """The job of that id, while it is remembered."""
@@ -202,7 +203,7 @@ class Worker:
         """Cancel everything and wait for the thread's end, for so long at most."""
         with self._changed:
             self._closed = True
-            jobs = [*self._waiting, *([self._running] if self._running else [])]
+            jobs = self._unended()
             self._changed.notify()
         for job in jobs:
             self.cancel(job)
@@ -213,6 +214,17 @@ class Worker:
     def waiting(self) -> int:
         """Jobs in line, the running one not counted."""
         return len(self._waiting)
+
+    def _check_room(self, more: Iterable[bytes] = ()) -> None:
+        """Raise where there is no room for a job that holds `more`; under the lock."""
+        jobs = self._unended()
+        held = {id(data): len(data) for holds in (more, *(job.holds for job in jobs)) for data in holds}
+        if len(self._waiting) >= self.limit or (jobs and sum(held.values()) > self._most_bytes):
+            raise Problem(429, "busy", "too many requests wait already: try again", retry_after=self._patience())
+
+    def _unended(self) -> list[Job]:
+        """The jobs that wait, and the one that runs; under the lock."""
+        return [*self._waiting, *([self._running] if self._running else [])]
 
     def _patience(self) -> int:
         """Seconds after which there may be room again."""

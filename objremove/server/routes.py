@@ -135,7 +135,7 @@ async def detect(
     server.worker.check_room()
     stored = await server.photo(photo, photo_id)
     found = await server.outcome(
-        request, "detect", lambda job: server.engine.find(job, stored, remove, choice, confidence)
+        request, "detect", lambda job: server.engine.find(job, stored, remove, choice, confidence), [stored.data]
     )
     return schemas.Detection(**found)
 
@@ -160,7 +160,7 @@ async def select(
     places = [(point.x, point.y, point.positive) for point in targets.points]
     frames = [(box.x0, box.y0, box.x1, box.y1) for box in targets.boxes]
     chosen = await server.outcome(
-        request, "select", lambda job: server.engine.select(job, stored, places, frames, choice)
+        request, "select", lambda job: server.engine.select(job, stored, places, frames, choice), [stored.data]
     )
     return schemas.Selection(**chosen)
 
@@ -224,10 +224,12 @@ async def remove(
 
 
 async def _removed(server: Server, request: Request, removal: Removal, *, as_json: bool, waits: bool) -> Response:
+    def work(job: Job) -> Any:
+        return server.engine.remove(job, removal)
+
     if as_json and not waits:
-        job = server.job("remove", lambda job: server.engine.remove(job, removal))
-        return started(job)
-    result = await server.outcome(request, "remove", lambda job: server.engine.remove(job, removal))
+        return started(server.job("remove", work, removal.files))
+    result = await server.outcome(request, "remove", work, removal.files)
     if as_json:
         return JSONResponse(result)
     if not result["changed"]:

@@ -76,6 +76,11 @@ class Settings:
         """Bytes of one request body."""
         return round(self.max_megabytes * 1e6)
 
+    @property
+    def keep_bytes(self) -> int:
+        """Bytes of photos and results that are kept; the files of jobs in line may take as much again."""
+        return round(self.keep_megabytes * 1e6)
+
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address; a name other than `localhost` is taken as one that others can."""

@@ -19,8 +19,10 @@ from objremove.shelf import Shelf
 from objremove.types import Pixels
 
 _LOADED_OF_A_KIND = 2
-Found = dict[tuple[str, str, frozenset[str], float | None], list[Instance]]
-"""What segmenters found in one photo, by model, which look it was, classes and confidence."""
+_KEPT_SEARCHES = 8
+_KEPT_MASKS = 100_000_000  # bytes of all that the kept searches of one photo found
+Search = tuple[str, str, frozenset[str], float | None]
+"""A search of one photo: by which model, which look it was, for which classes, at which confidence."""
 
 
 @dataclass(frozen=True)
@@ -95,29 +97,54 @@ class Models:
         )
 
 
+class Searches:
+    """What segmenters found in one photo at the last searches: as many as `_KEPT_SEARCHES` and `_KEPT_MASKS` allow, but always one.
+
+    Used by the worker's thread alone.
+    """
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[Search, list[Instance]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def once(self, search: Search, look: Callable[[], list[Instance]]) -> list[Instance]:
+        """What that search found; `look` does it where it is not remembered."""
+        if search not in self._found:
+            self._found[search] = look()
+        self._found.move_to_end(search)
+        while len(self) > 1 and (len(self) > _KEPT_SEARCHES or self._nbytes() > _KEPT_MASKS):
+            self._found.popitem(last=False)
+        return list(self._found[search])
+
+    def _nbytes(self) -> int:
+        return sum(one.crop.nbytes for found in self._found.values() for one in found)
+
+
 class JobShelf(Shelf):
     """The shelf of one job: shared models, with a memory of what was found in its photo, and word of what is going on.
 
     Args:
         shared: the server's models.
         choice: which of them.
-        found: the photo's memory.
+        searches: of the job's photo.
         enter: told the stage (`find` or `refine`) before a model works; may raise to cancel.
 
     Attributes:
         used: SHA-256 of the finding models that were asked for, by name.
     """
 
-    def __init__(self, shared: Models, choice: Choice, found: Found, enter: Callable[[str], None]) -> None:
+    def __init__(self, shared: Models, choice: Choice, searches: Searches, enter: Callable[[str], None]) -> None:
         self._parts = {
             kind: shared.shelf(kind, getattr(choice, kind)) for kind in ("segmenter", "prompter", "inpainter")
         }
-        self._found, self._enter = found, enter
+        self._searches, self._enter = searches, enter
         self.used: dict[str, str | None] = {}
 
     def segmenter(self, labels: Iterable[str] = ()) -> Segmenter:
         """As `Shelf.segmenter`."""
-        segmenter = _Remembering(self._parts["segmenter"].segmenter(labels), self._found, self._enter)
+        segmenter = _Remembering(self._parts["segmenter"].segmenter(labels), self._searches, self._enter)
         self.used |= dict([self.identity(segmenter)])
         return segmenter
 
@@ -154,8 +181,8 @@ class _Look(Protocol):
 class _Remembering:
     """A segmenter that is asked only once for the same classes of one photo."""
 
-    def __init__(self, inner: Segmenter, found: Found, enter: Callable[[str], None]) -> None:
-        self.inner, self._found, self._enter = inner, found, enter
+    def __init__(self, inner: Segmenter, searches: Searches, enter: Callable[[str], None]) -> None:
+        self.inner, self._searches, self._enter = inner, searches, enter
         self.name, self.classes = inner.name, inner.classes
 
     def find(self, pixels: Pixels, labels: Collection[str], *, confidence: float | None = None) -> list[Instance]:
@@ -170,10 +197,8 @@ class _Remembering:
         self, look: str, method: _Look, pixels: Pixels, labels: Collection[str], confidence: float | None
     ) -> list[Instance]:
         self._enter("find")
-        key = (self.name, look, frozenset(labels), confidence)
-        if key not in self._found:
-            self._found[key] = method(pixels, labels, confidence=confidence)
-        return list(self._found[key])
+        search = (self.name, look, frozenset(labels), confidence)
+        return self._searches.once(search, lambda: method(pixels, labels, confidence=confidence))
 
 
 class _Announcing:

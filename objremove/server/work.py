@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
@@ -56,13 +56,13 @@ class Server:
         assert photo is not None
         return self.store.add(await self.decoding(self.intake.accept, await photo.read(), photo.filename))
 
-    def job(self, kind: str, work: Callable[[Job], Any]) -> Job:
-        """A job for the models, put in line."""
-        return self.worker.submit(Job(kind, work, self.settings.timeout))
+    def job(self, kind: str, work: Callable[[Job], Any], holds: Iterable[bytes]) -> Job:
+        """A job for the models that needs the files it `holds`, put in line."""
+        return self.worker.submit(Job(kind, work, self.settings.timeout, holds=holds))
 
-    async def outcome(self, request: Request, kind: str, work: Callable[[Job], Any]) -> Any:
+    async def outcome(self, request: Request, kind: str, work: Callable[[Job], Any], holds: Iterable[bytes]) -> Any:
         """What comes of a job whose client waits for it; it is cancelled when the client goes away."""
-        job = self.job(kind, work)
+        job = self.job(kind, work, holds)
         ended = asyncio.ensure_future(job.finished())
         gone = asyncio.ensure_future(_disconnected(request))
         try:

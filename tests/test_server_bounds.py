@@ -1,0 +1,112 @@
+"""What a server holds on to is bounded: searches of a photo, uploads of jobs in line, photos that nobody uses any more."""
+
+import gc
+import threading
+import time
+
+import numpy as np
+import pytest
+from conftest import scene
+
+pytest.importorskip("fastapi")
+from test_server import PHOTO, POINTS, SlowInpainter, encoded, fields, kept, send, serving, start, wait_until
+
+from objremove import plugins
+from objremove.instances import Instance
+from objremove.server import shelves
+from objremove.server.jobs import Job, Worker
+from objremove.server.problems import Problem
+from objremove.server.shelves import Searches
+from objremove.server.store import Store
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch):
+    monkeypatch.setattr(plugins, "entry_points", lambda group: POINTS[group])
+
+
+def ready(client):
+    wait_until(lambda: client.get("/readyz").status_code == 200)
+    return client
+
+
+def opened(client, photo_id):
+    """The photo as the server keeps it decoded; None where it does not."""
+    return client.app.state.server.intake._open.get(photo_id)
+
+
+# ------------------------------------------------------------------ searches
+
+
+def found_by(searches, search, side=10):
+    """What `search` finds: one object of `side` x `side` pixels."""
+    return searches.once(search, lambda: [Instance.from_mask(np.ones((side, side), np.bool_), label="person")])
+
+
+def test_the_last_searches_of_a_photo_are_remembered():
+    searches = Searches()
+    first = found_by(searches, ("model", "find", frozenset(), 0.0))
+    for number in range(1, 20):
+        found_by(searches, ("model", "find", frozenset(), number / 100))
+        assert found_by(searches, ("model", "find", frozenset(), 0.0)) == first  # in use, so not forgotten
+    assert len(searches) == 8
+
+
+def test_searches_with_large_masks_are_fewer(monkeypatch):
+    monkeypatch.setattr(shelves, "_KEPT_MASKS", 250)
+    searches = Searches()
+    for number in range(5):
+        found_by(searches, ("model", "find", frozenset(), number / 10))
+    assert len(searches) == 2
+    found_by(searches, ("model", "find", frozenset(), 0.9), side=100)
+    assert len(searches) == 1  # the last one stays, whatever its size
+
+
+def test_detecting_again_and_again_does_not_grow():
+    with serving() as client:
+        photo_id = send(ready(client), PHOTO)
+        for number in range(20):
+            client.post("/v1/detect", files=fields(photo_id=photo_id, confidence=0.1 + number / 1000))
+        assert len(opened(client, photo_id).found) <= 8
+
+
+# ------------------------------------------------------------------ uploads of jobs in line
+
+
+def test_a_line_holds_only_so_many_bytes():
+    gate = threading.Event()
+    worker = Worker("test", 100, most_bytes=250)
+    shared = bytes(100)
+    try:
+        running = worker.submit(Job("remove", lambda job: gate.wait(30), 30, holds=[bytes(100)]))
+        wait_until(lambda: running.state == "running")
+        for _ in range(3):  # one photo that many jobs need is held once
+            worker.submit(Job("remove", lambda job: None, 30, holds=[shared]))
+        with pytest.raises(Problem, match="wait already") as refusal:
+            worker.submit(Job("remove", lambda job: None, 30, holds=[bytes(60)]))
+        assert refusal.value.status == 429
+        assert int(refusal.value.headers["Retry-After"]) >= 1
+        gate.set()
+        wait_until(lambda: not worker.waiting and running.ended)
+        worker.submit(Job("remove", lambda job: None, 30, holds=[bytes(1000)]))  # alone, it may be of any size
+    finally:
+        gate.set()
+        worker.close()
+
+
+def test_masks_of_jobs_in_line_count():
+    noise = np.random.default_rng(0).integers(0, 2, (180, 240), np.uint8) * 255
+    mask = encoded(noise, "TIFF")  # 43 kB, of which each request brings its own
+    with serving(inpainter="slow", keep_megabytes=0.12) as client:
+        photo_id = send(ready(client), PHOTO)
+        try:
+            first = start(client, None, photo_id=photo_id, mask=mask)
+            wait_until(lambda: client.get(first["status"]).json()["stage"] == "fill")
+            start(client, None, photo_id=photo_id, mask=mask)
+            refused = client.post(
+                "/v1/remove", files=fields(photo_id=photo_id, mask=mask), headers={"accept": "application/json"}
+            )
+            assert refused.status_code == 429
+            assert "retry-after" in refused.headers
+        finally:
+            SlowInpainter.gate.release(1000)
