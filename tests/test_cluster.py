@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from objremove import pipeline
 from objremove.cli.app import run as command_line
 from objremove.cluster.ledger import Covered, Known, Ledger, begin, merge
+from objremove.cluster.listing import find_files
 from objremove.cluster.run import Crew, Settings, connected, make_plan, run
 from objremove.cluster.storage import Folder
 from objremove.cluster.worker import Task, Worker, encoded
@@ -306,6 +307,50 @@ def test_two_photos_that_would_write_one_file(store):
     assert go()[1].files["removed"] == 2
     with pytest.raises(UsageError, match=r"would both write x\.webp"):
         go(format="webp")
+
+
+def listed(*inputs, output, **fields):
+    """What a driver lists: the names of photos and shards, and (name, reason) of what it skips."""
+    files, skipped = find_files([str(one) for one in inputs], Folder(str(output)), task(**fields).layout)
+    return [file.name for file in files], skipped
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A folder `in` on a local disk with two folders of a photo each."""
+    for name in ("a/x.png", "b/x.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True)
+        (tmp_path / "in" / name).write_bytes(picture())
+    return tmp_path / "in"
+
+
+def test_no_photo_is_written_over(tree):
+    shard = tree / "t" / "s.tar"
+    shard.parent.mkdir()
+    shard.write_bytes(tar_of([("1.png", picture())]))
+    (tree / "t" / "x.mask.png").write_bytes(picture())
+    (tree.parent / "link").symlink_to(tree)
+    mine = {"output": tree}
+    with pytest.raises(UsageError, match=r"would write .*in/a/x\.png, which is itself an input"):
+        listed(tree / "a", tree / "b", **mine)
+    with pytest.raises(UsageError, match="which is itself an input"):
+        listed(tree / "a", tree / "b", output=tree.parent / "link")
+    with pytest.raises(UsageError, match="which is itself an input"):
+        listed(tree / "a" / "x.png", output=tree / "a")
+    with pytest.raises(UsageError, match="which is itself an input"):
+        listed(shard, output=tree / "t")
+    with pytest.raises(UsageError, match=r"would write .*t/x\.mask\.png"):
+        listed(tree / "a" / "x.png", tree / "t" / "x.mask.png", output=tree / "t", save_mask=True)
+    with pytest.raises(UsageError):
+        listed(f"{tree}/a/*.png", output=tree / "a")
+    assert listed(tree / "a", tree / "b", output=tree / "clean")[0] == ["a/x.png", "b/x.png"]
+
+
+def test_no_photo_in_a_store_is_written_over(store):
+    store.pipe_file("/in/a/x.png", picture())
+    store.pipe_file("/in/b/x.png", picture())
+    with pytest.raises(UsageError, match="which is itself an input"):
+        listed("memory://in/a", "memory://in/b", output="memory://in")
 
 
 def test_which_column_holds_the_pictures_is_asked_where_it_is_not_clear(store):

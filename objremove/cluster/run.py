@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from objremove.cluster import sources
 from objremove.cluster.ledger import Known, Ledger, Summary, begin, merge
+from objremove.cluster.listing import find_files
 from objremove.cluster.sources import Unit
 from objremove.cluster.storage import Folder
 from objremove.cluster.worker import Task, Worker, encoded
@@ -124,9 +125,9 @@ def make_plan(inputs: Sequence[str], task: Task, known: Known, settings: Setting
     """What is left to do of the inputs.
 
     Raises:
-        PhotoError, UsageError: see `sources.find_files`.
+        PhotoError, UsageError: see `listing.find_files`.
     """
-    files, others = sources.find_files(inputs, Folder(task.output), task.layout)
+    files, others = find_files(inputs, Folder(task.output), task.layout)
     sources.check_columns(files, task.image_column)
     photos = [file for file in files if file.kind == "photos"]
     shards = [Unit.of_shard(file) for file in files if file.kind != "photos"]

@@ -1,25 +1,22 @@
 """Where photos come from: folders of files, WebDataset tars, and Parquet files with a column of pictures.
 
-The driver lists files and makes units of work of them; a worker reads the photos of a unit, one after another. A file of photos (a
-shard) is one unit, for it is read from beginning to end; single photos are put together to units of equal numbers.
+The driver makes units of work of the files that `listing` finds; a worker reads the photos of a unit, one after another. A file of
+photos (a shard) is one unit, for it is read from beginning to end; single photos are put together to units of equal numbers.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import posixpath
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal
 
 from objremove.cluster.storage import Folder
 from objremove.errors import PhotoError, UsageError
-from objremove.folder.plan import PHOTO_SUFFIXES, STATE, Layout, _is_junk
+from objremove.folder.plan import PHOTO_SUFFIXES, is_junk
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 PARQUET_SUFFIXES = (".parquet",)
@@ -107,95 +104,6 @@ class Entry:
 # ---------------------------------------------------------------------- the driver's side
 
 
-def find_files(inputs: Sequence[str], output: Folder, layout: Layout) -> tuple[list[File], list[tuple[str, str]]]:
-    """The photos and shards of folders, files and patterns, and (name, reason) of files that are neither.
-
-    One folder's files are named by their place in it; of several folders each puts its own name before. Hidden files and sidecars
-    are passed over without a word.
-
-    Raises:
-        PhotoError: no such file or folder; nothing to work on in any of them.
-        UsageError: two photos would write one file; an input is the output.
-    """
-    roots = [Folder(one) for one in inputs]
-    files: list[File] = []
-    others: list[tuple[str, str]] = []
-    for root in roots:
-        if root.path == output.path and root.fs.protocol == output.fs.protocol:
-            raise UsageError(f"{root.url} is the output, too: name another --output")
-        for path, info, name in _listed(root, output, several=len(roots) > 1):
-            file = _file(root, path, info, name)
-            if _is_junk(posixpath.basename(name)):
-                continue
-            if file.kind is None:
-                others.append((name, "no photo by its name"))
-            else:
-                files.append(file)
-    if not files:
-        raise PhotoError(f"{', '.join(inputs)}: no photo, .tar or .parquet is there")
-    _check_names(files, layout)
-    return files, others
-
-
-def _listed(root: Folder, output: Folder, *, several: bool) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """(path, what the file system says of it, name) of each file that an input stands for."""
-    fs, path = root.fs, root.path
-    if any(mark in path for mark in "*?["):
-        matches = fs.glob(path, detail=True)
-        fixed = posixpath.dirname(path[: min(path.find(mark) for mark in "*?[" if mark in path)])
-        for one in sorted(matches):
-            if matches[one]["type"] == "file":
-                yield one, matches[one], posixpath.relpath(one, fixed)
-        return
-    try:
-        info = fs.info(path)
-    except FileNotFoundError:
-        raise PhotoError(f"{root.url}: no such file or folder") from None
-    if info["type"] == "file":
-        yield path, info, posixpath.basename(path)
-        return
-    for one, state in _walk(root, path, output):
-        name = posixpath.relpath(one, path)
-        yield one, state, f"{posixpath.basename(path)}/{name}" if several else name
-
-
-def _walk(root: Folder, folder: str, output: Folder) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The files of a tree by name; not those of hidden folders, of outputs, and behind links that lead out of the tree."""
-    listed = sorted(root.fs.ls(folder, detail=True), key=lambda info: str(info["name"]))
-    if any(posixpath.basename(info["name"].rstrip("/")) == STATE for info in listed):
-        return
-    for info in listed:
-        path = str(info["name"]).rstrip("/")
-        if path == folder:  # object stores list a folder's own mark in it
-            continue
-        if info["type"] == "directory":
-            if not (info.get("islink") or posixpath.basename(path).startswith(".") or path == output.path):
-                yield from _walk(root, path, output)
-        elif info["type"] == "file" and not (info.get("islink") and _leads_out(path, root.path)):
-            yield path, info
-
-
-def _leads_out(path: str, root: str) -> bool:
-    return not os.path.realpath(path).startswith(os.path.realpath(root) + os.sep)
-
-
-def _file(root: Folder, path: str, info: dict[str, Any], name: str) -> File:
-    changed = info.get("mtime") or info.get("LastModified") or info.get("last_modified") or info.get("created")
-    seconds = changed.timestamp() if isinstance(changed, datetime) else changed
-    tag = info.get("ETag") or info.get("etag") or info.get("md5Hash") or ""
-    url = path if root.is_local else root.fs.unstrip_protocol(path)
-    return File(url, name, int(info["size"]), None if seconds is None else int(seconds * 1e9), str(tag).strip('"'))
-
-
-def _check_names(files: Iterable[File], layout: Layout) -> None:
-    writers: dict[Path, str] = {}
-    for file in files:
-        for target in layout.item(Path(file.url), file.name).files if file.kind == "photos" else (Path(file.name),):
-            other = writers.setdefault(target, file.url)
-            if other != file.url:
-                raise UsageError(f"{other} and {file.url} would both write {target}: run them apart")
-
-
 def photo_units(files: Sequence[File], generation: int, size: int) -> Iterator[Unit]:
     """Single photos in units of `size`, numbered within this generation of runs."""
     rest = iter(files)
@@ -271,7 +179,7 @@ def _members(shard: File, read: Any) -> Iterator[Entry]:
     with folder.fs.open(folder.path, "rb") as file, tarfile.open(fileobj=file, mode="r:*") as archive:
         for member in archive:
             name = posixpath.normpath(member.name)
-            if not member.isfile() or not name.lower().endswith(PHOTO_SUFFIXES) or _is_junk(posixpath.basename(name)):
+            if not member.isfile() or not name.lower().endswith(PHOTO_SUFFIXES) or is_junk(posixpath.basename(name)):
                 continue
             place, source = f"{shard.name}/{name}", {**_source(shard, f"#{member.name}"), "size": member.size}
             if name.startswith(("/", "../")):

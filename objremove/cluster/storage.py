@@ -56,6 +56,10 @@ class Folder:
         """The path of a file in it, as `fs` wants it."""
         return f"{self.path.rstrip('/')}/{name}"
 
+    def url_of(self, path: str) -> str:
+        """The URL, or local path, of what `fs` knows by `path`."""
+        return path if self.is_local else str(self.fs.unstrip_protocol(path))
+
     # ------------------------------------------------------------------ reading
 
     def read(self, name: str) -> bytes:
