@@ -281,6 +281,64 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tree, toy, monkeypatch, caps
     assert len(results()) == 4
 
 
+def full_after(writes, monkeypatch):
+    """The disk takes so many files, and then no more."""
+    real, room = folder_run.write_atomic, [writes]
+
+    def write(path, data):
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        room[0] -= 1
+        real(path, data)
+
+    monkeypatch.setattr(folder_run, "write_atomic", write)
+
+
+def test_a_disk_that_is_full_between_a_mask_and_its_result(tree, toy, monkeypatch):
+    """What was written of the photo goes, so that the next run does not take it for someone else's."""
+    with monkeypatch.context() as patch:
+        full_after(3, patch)  # a mask and its result, and another mask
+        assert remove("photos", "-o", "clean", "--save-mask", "--jobs", "1") == 1
+    assert len(results()) == 2
+    assert remove("photos", "-o", "clean", "--save-mask") == 0
+    assert len(results()) == 8
+
+
+@pytest.mark.parametrize("becomes", ["broken", "unmatched"])
+def test_a_photo_that_changes_does_not_keep_its_earlier_result(tree, toy, becomes):
+    """Its line says that nothing was written; and when it changes once more, its name is free."""
+    arguments = ("photos", "-o", "clean", "--save-mask", "--compare")
+    photo = tree / "photos" / "a.png"
+    assert remove(*arguments) == 0
+    whole, before = photo.read_bytes(), results()
+    photo.write_bytes(whole[: len(whole) // 2]) if becomes == "broken" else draw(photo, discs=())
+    assert remove(*arguments) == (3 if becomes == "broken" else 0)
+    assert set(before) - set(results()) == {"a.png", "a.mask.png", "a.compare.png"}
+    assert report()["a.png"]["output"] is None
+    photo.write_bytes(whole)
+    assert remove(*arguments) == 0
+    assert results() == before
+
+
+@pytest.mark.parametrize("unmatched", ["copy", "link"])
+def test_a_copy_has_no_mask_of_an_earlier_result_beside_it(tree, toy, unmatched):
+    arguments = ("photos", "-o", "clean", "--save-mask", "--unmatched", unmatched)
+    assert remove(*arguments) == 0
+    before = results()
+    draw(tree / "photos" / "a.png", discs=())
+    assert remove(*arguments) == 0
+    assert set(before) - set(results()) == {"a.mask.png"}
+    assert Path("clean/a.png").read_bytes() == Path("photos/a.png").read_bytes()
+
+
+def test_a_failure_deletes_nothing_that_no_run_made(tree, toy):
+    """Not even where --overwrite would have let a result replace it."""
+    foreign = draw(tree / "clean" / "a.png", discs=((10, 10, 5, RED),)).read_bytes()
+    Path("photos/a.png").write_bytes(b"no photo")
+    assert remove("photos", "-o", "clean", "--overwrite") == 3
+    assert Path("clean/a.png").read_bytes() == foreign
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [

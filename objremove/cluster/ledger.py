@@ -23,7 +23,7 @@ from typing import Any
 from objremove.cluster.sources import File, Unit
 from objremove.cluster.storage import Folder
 from objremove.errors import UsageError
-from objremove.folder.manifest import FAILED, _differences
+from objremove.folder.manifest import FAILED, differences
 from objremove.folder.plan import REPORT, STATE
 
 _PART = re.compile(r"(\d{9})-(\d{9})\.jsonl")
@@ -288,7 +288,7 @@ def begin(output: Folder, options: Mapping[str, Any], *, again: bool, overwrite:
             ) from None
     if known is not None and known["options"] != plain and not again:
         raise UsageError(
-            f"{output.url} holds results of other options ({_differences(known['options'], plain)}): "
+            f"{output.url} holds results of other options ({differences(known['options'], plain)}): "
             "add --again to do all photos anew, or name another --output"
         )
     number = 1 if known is None else known["number"] + again

@@ -26,7 +26,7 @@ from objremove.cluster.storage import Folder
 from objremove.errors import ModelError, ObjRemoveError, PhotoError
 from objremove.folder.manifest import FAILED, REMOVED, UNMATCHED
 from objremove.folder.plan import Layout
-from objremove.folder.run import _is_full, one_line
+from objremove.folder.run import is_full, one_line
 from objremove.pipeline import Job
 from objremove.remover import Remover
 from objremove.request import Request
@@ -172,7 +172,7 @@ class Worker:
         Raises:
             PhotoError: the disk is full: that is not the photo's fault, and ends the run.
         """
-        if _is_full(error):
+        if is_full(error):
             raise PhotoError(
                 f"{self.task.output}: the disk is full: make room, and the same command goes on"
             ) from error

@@ -224,7 +224,7 @@ def begin(output: Path, options: Mapping[str, Any], *, again: bool) -> str:
     number = 1 if known is None else known["number"] + again
     if known is not None and known["options"] != plain and not again:
         raise UsageError(
-            f"{output} holds results of other options ({_differences(known['options'], plain)}): "
+            f"{output} holds results of other options ({differences(known['options'], plain)}): "
             "add --again to do all photos anew, or name another --output"
         )
     text = json.dumps({"number": number, "options": plain}, indent=1, sort_keys=True)
@@ -241,6 +241,7 @@ def _known(path: Path) -> dict[str, Any] | None:
     return known
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What has changed between the options of two runs, in words, by name."""
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     return "; ".join(f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in names)

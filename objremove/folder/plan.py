@@ -159,7 +159,7 @@ def _walk(root: Path, output: Path, prefix: str, recursive: bool) -> Iterator[Sk
             name for name in folders if recursive and name not in links and not _is_foreign(here / name, avoid)
         )
         for name in sorted(links):
-            if not _is_junk(name):
+            if not is_junk(name):
                 yield _skipped(here / name, root, prefix, "a link to a folder is not followed")
         beside = set(files)
         for name in sorted(files):
@@ -178,14 +178,15 @@ def _is_foreign(folder: Path, output: Path) -> bool:
     return name.startswith(".") or name in _JUNK_FOLDERS or (folder / STATE).is_dir() or folder.resolve() == output
 
 
-def _is_junk(name: str) -> bool:
+def is_junk(name: str) -> bool:
+    """Whether a file or folder of this name is passed over without a word: hidden, the system's, or a sidecar."""
     lower = name.lower()
     return lower.startswith((".", "~$")) or lower in _JUNK_FILES or os.path.splitext(lower)[1] in _SIDECARS
 
 
 def _reason(path: Path, beside: set[str], root: Path) -> str | None:
     """Why a file is skipped; empty for a photo, None for what is passed over without a word."""
-    if _is_junk(path.name):
+    if is_junk(path.name):
         return None
     own = _OWN_NAME.fullmatch(path.stem)
     if own and any(os.path.splitext(name)[0] == own[1] for name in beside):

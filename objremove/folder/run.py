@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import os
-import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any, Literal, Protocol
 
 from objremove import pipeline
 from objremove.errors import PhotoError, UsageError
+from objremove.folder.files import discard, extras, link, sweep
 from objremove.folder.manifest import FAILED, REMOVED, SKIPPED, UNDONE, UNMATCHED, Manifest, begin, fingerprint
 from objremove.folder.plan import STATE, Item, Plan
 from objremove.photo import write_atomic
@@ -28,7 +27,6 @@ from objremove.result import Result
 
 Unmatched = Literal["skip", "copy", "link"]
 
-_DRAFT = re.compile(r"\.[0-9a-f]{16}\.part")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -127,21 +125,13 @@ def opened(output: Path, options: Mapping[str, Any], *, again: bool = False) -> 
         manifest = Manifest(output, begin(output, options, again=again))
         try:
             manifest.compact()
-            _sweep(output)
+            sweep(output)
             yield manifest
         finally:
             with suppress(OSError):  # tidiness only: a report with replaced lines is as good, and the disk may be full
                 manifest.compact()
     finally:
         lock.release()
-
-
-def _sweep(output: Path) -> None:
-    """Remove the drafts of files that a killed run did not come to finish."""
-    for folder, _, files in os.walk(output):
-        for name in files:
-            if _DRAFT.fullmatch(name):
-                Path(folder, name).unlink(missing_ok=True)
 
 
 def unsettled(plan: Plan, manifest: Manifest, settings: Settings) -> list[Item]:
@@ -188,10 +178,24 @@ def run(
 
 @dataclass(frozen=True)
 class _Turn:
-    """A photo whose turn has come, and how it looked then."""
+    """A photo whose turn has come.
+
+    Attributes:
+        item: the photo.
+        state: how it looked then; None where it was not there.
+        owned: its files are results of these runs, if they exist.
+        written: the files that have been written in this turn.
+    """
 
     item: Item
     state: Mapping[str, Any] | None
+    owned: bool
+    written: list[Path] = field(default_factory=list)
+
+    @property
+    def own(self) -> Sequence[Path]:
+        """What may be deleted: no file that someone else made, not even one that may be replaced."""
+        return self.item.files if self.owned else self.written
 
 
 class _Run:
@@ -228,7 +232,8 @@ class _Run:
         for item in items:
             if self._stop.is_set() or self._full is not None:
                 return
-            yield Job(_Turn(item, fingerprint(item.source, digest=False)), item.source, self._request)
+            turn = _Turn(item, fingerprint(item.source, digest=False), self._manifest.owns(item))
+            yield Job(turn, item.source, self._request)
 
     def _counted(self, plan: Plan, seconds: float) -> Tally:
         manifest, tally = self._manifest, self._tally
@@ -246,52 +251,64 @@ class _Run:
 
     def _finish(self, job: Job, result: Result) -> dict[str, Any]:
         """Encode; write the line, then the files: see `manifest`."""
-        turn, settings = job.key, self._settings
-        item: Item = turn.item
+        turn: _Turn = job.key
+        item, settings = turn.item, self._settings
         source = fingerprint(item.source)
         if source is None or turn.state is None or {**turn.state, "sha256": source["sha256"]} != source:
             raise PhotoError(f"{item.source}: was changed while it was read: run again")
         fields: dict[str, Any] = {"source": {"path": str(item.source), **source}, "output": None, **result.to_dict()}
         if not result.changed and settings.unmatched == "skip":
+            discard(turn.own)
             return self._manifest.append(item.name, UNMATCHED, fields)
         item.target.parent.mkdir(parents=True, exist_ok=True)
         place = item.target.relative_to(self._manifest.path.parent).as_posix()
         if not result.changed and settings.unmatched == "link":
             fields["output"] = {"path": place, "size": source["size"], "sha256": source["sha256"]}
             line = self._manifest.append(item.name, UNMATCHED, fields)
-            _link(item)
+            discard(path for path in turn.own if path != item.target)
+            link(item)
+            turn.written.append(item.target)
             return line
         data, warnings = result.encode(format=settings.format, quality=settings.quality)
-        extras = _extras(item, result)
+        pictures = extras(item, result)
         fields["warnings"] = [*result.warnings, *warnings]
         fields["output"] = {"path": place, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         line = self._manifest.append(item.name, REMOVED if result.changed else UNMATCHED, fields)
-        for path, picture in extras:
-            write_atomic(path, picture)
-        write_atomic(item.target, data)
+        discard(path for path in turn.own if path != item.target and path not in pictures)
+        for path, content in {**pictures, item.target: data}.items():
+            write_atomic(path, content)
+            turn.written.append(path)
         return line
 
     # ------------------------------------------------------------------ as outcomes come
 
     def _take(self, outcome: Outcome[dict[str, Any]]) -> None:
-        item: Item = outcome.job.key.item
+        turn: _Turn = outcome.job.key
+        item = turn.item
         if outcome.value is not None:
             line, status = outcome.value, outcome.value["status"]
             self._tally.labels.update(one["label"] for one in line["removed"])
-        elif _is_full(outcome.failure):
+        elif is_full(outcome.failure):
             self._full = outcome.failure
             with suppress(PhotoError):  # where there is no room for this either, the missing result says the same
+                discard(turn.own)
                 self._manifest.append(item.name, UNDONE, {})
             return
         else:
-            status = FAILED
-            self._listener.failed(item, outcome.failure)
-            state = outcome.job.key.state
-            source = None if state is None else {"path": str(item.source), **state}
-            reason = one_line(outcome.failure, item.source)
-            line = self._manifest.append(item.name, FAILED, {"reason": reason, "source": source, "output": None})
+            status, line = FAILED, self._failed(turn, outcome.failure)
         self._tally.now[status] += 1
         self._listener.line(line)
+
+    def _failed(self, turn: _Turn, error: Exception) -> dict[str, Any]:
+        """The line of a photo that failed; what earlier runs made of it is no result of what it is now, and goes."""
+        item, reason = turn.item, one_line(error, turn.item.source)
+        self._listener.failed(item, error)
+        try:
+            discard(turn.own)
+        except PhotoError as left:
+            reason += f"; {left}"
+        source = None if turn.state is None else {"path": str(item.source), **turn.state}
+        return self._manifest.append(item.name, FAILED, {"reason": reason, "source": source, "output": None})
 
 
 def one_line(error: Exception, source: Path) -> str:
@@ -303,38 +320,10 @@ def one_line(error: Exception, source: Path) -> str:
     return " ".join(str(error).split()).removeprefix(f"{source}: ") or type(error).__name__
 
 
-def _is_full(error: BaseException | None) -> bool:
+def is_full(error: BaseException | None) -> bool:
     """Whether a full disk is what is behind an error."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _extras(item: Item, result: Result) -> list[tuple[Path, bytes]]:
-    """The pictures beside a result, encoded; none where nothing was removed."""
-    import numpy as np
-    from PIL import Image
-
-    extras: list[tuple[Path, Callable[[], Image.Image]]] = []
-    if item.mask is not None and result.changed:
-        extras.append((item.mask, lambda: Image.fromarray(result.mask.astype(np.uint8) * 255)))
-    if item.comparison is not None and result.changed:
-        extras.append((item.comparison, result.compare))
-    return [(path, _png(picture())) for path, picture in extras]
-
-
-def _png(picture: Any) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _link(item: Item) -> None:
-    """The photo itself under the target's name."""
-    item.target.unlink(missing_ok=True)
-    try:
-        os.link(os.path.realpath(item.source), item.target)
-    except OSError as error:
-        raise PhotoError(f"{item.target}: cannot be linked ({error.strerror}): take --unmatched copy") from error
