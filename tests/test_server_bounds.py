@@ -1,15 +1,12 @@
 """What a server holds on to is bounded: searches of a photo, uploads of jobs in line, photos that nobody uses any more."""
 
-import gc
 import threading
-import time
 
 import numpy as np
 import pytest
-from conftest import scene
 
 pytest.importorskip("fastapi")
-from test_server import PHOTO, POINTS, SlowInpainter, encoded, fields, kept, send, serving, start, wait_until
+from test_server import PHOTO, POINTS, SlowInpainter, encoded, fields, send, serving, start, wait_until
 
 from objremove import plugins
 from objremove.instances import Instance
@@ -17,7 +14,6 @@ from objremove.server import shelves
 from objremove.server.jobs import Job, Worker
 from objremove.server.problems import Problem
 from objremove.server.shelves import Searches
-from objremove.server.store import Store
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -75,17 +76,56 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's protocol, which closes connections that do not begin with a whole request head in time."""
+    """uvicorn's protocol, which gives up clients that take too long for the head of a request, or to take an answer.
+
+    A head has its time from its first byte; until that comes, as long from the connection's begin or the last answer's end.
+    """
 
     patience = 30.0
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._head: asyncio.TimerHandle | None = None
+        self._answer: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(self.patience, self._close_unless_begun)
+        self._expect_head()
 
-    def _close_unless_begun(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
-            self.transport.close()
+    def data_received(self, data: bytes) -> None:
+        if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+            self._expect_head()
+        super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        self._expect_head()
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._answer = self.loop.call_later(self.patience, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        _cancel(self._answer)
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        _cancel(self._head)
+        _cancel(self._answer)
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        _cancel(self._head)
+        self._head = self.loop.call_later(self.patience, self._abort_unless_begun)
+
+    def _abort_unless_begun(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()  # to close it would wait for a client that takes nothing
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
 
 
 @contextmanager
