@@ -26,8 +26,9 @@ import pyarrow.parquet as pq
 
 from objremove import pipeline
 from objremove.cli.app import run as command_line
-from objremove.cluster.ledger import Covered, Known, Ledger, begin, merge
+from objremove.cluster.ledger import Covered, Known, Ledger, begin
 from objremove.cluster.listing import find_files
+from objremove.cluster.report import merge
 from objremove.cluster.run import Crew, Settings, connected, make_plan, run
 from objremove.cluster.storage import Folder
 from objremove.cluster.worker import Task, Worker, encoded
@@ -117,7 +118,7 @@ def go(settings=None, *, only=None, options=None, **fields):
     worker = Worker(Task(**{**vars(mine), "run": ledger.run, "batch": settings.batch}))
     news = [one for unit in plan.units[:only] for one in worker({"unit": [encoded(unit)]})]
     assert not any(one["error"][0] for one in news)
-    return plan, merge(ledger, known, Known(ledger.all()), plan.skipped), news
+    return plan, merge(ledger, known, Known(ledger.all()), plan.skipped, plan.outdated), news
 
 
 def report(text):
@@ -254,6 +255,53 @@ def test_a_photo_that_changed_has_one_line_the_last(store):
     assert names_of(store) == ALL
     line = next(line for line in report(store.cat_file("/out/report.jsonl")) if line["photo"] == "tree/3.png")
     assert line["source"]["size"] == len(picture(8))
+
+
+def results(store):
+    """The files in the output, but for the report and the memory."""
+    return {path for path in store.find("/out") if ".objremove" not in path and not path.endswith("report.jsonl")}
+
+
+def test_results_that_no_line_names_any_more_are_removed(store):
+    fill(store)
+    go(save_mask=True)
+    before = results(store)
+    store.pipe_file("/out/tree/mine.png", b"no run made this")
+    store.pipe_file("/in/tree/3.png", b"no photo any more")
+    store.pipe_file("/in/a.tar", tar_of([("0000.png", picture(1)), ("0001.png", b"no photo any more")]))
+    go(save_mask=True)
+    places = ["tree/3", *(f"a.tar/{number:04}" for number in range(1, 8))]
+    gone = {f"/out/{place}{end}" for place in places for end in (".png", ".mask.png")}
+    assert len(before - gone) == len(before) - 16
+    assert results(store) == before - gone | {"/out/tree/mine.png"}
+    lines = {line["photo"]: line for line in report(store.cat_file("/out/report.jsonl"))}
+    assert lines["tree/3.png"]["output"] is None
+    named = {line["output"][kind] for line in lines.values() if line.get("output") for kind in ("path", "mask")}
+    assert {f"/out/{name}" for name in named} == before - gone
+
+
+def test_a_row_whose_redo_fails_keeps_no_result(store, monkeypatch):
+    store.pipe_file("/in/t.parquet", parquet_of([picture(1), None]))
+    go()
+    assert results(store) == {"/out/t.parquet/00000000.png"}
+
+    def out_of_memory(self, entry, result):
+        raise MemoryError
+
+    monkeypatch.setattr(Worker, "finish", out_of_memory)
+    assert go(Settings(batch=4, retry_failed=True))[1].files == Counter(failed=2)
+    assert results(store) == set()
+
+
+def test_results_of_other_options_go_when_their_photo_has_a_new_one(store):
+    fill(store)
+    go()
+    again = {"options": {"format": "webp"}, "format": "webp"}
+    go(Settings(batch=4, again=True, limit=5), **again)
+    kinds = Counter(path.rpartition(".")[2] for path in results(store))
+    assert kinds == Counter(webp=4, png=18)  # the fifth is broken
+    go(Settings(batch=4), **again)
+    assert {path.rpartition(".")[2] for path in results(store)} == {"webp"}
 
 
 def test_failed_photos_are_tried_again_when_asked(store):

@@ -1,8 +1,8 @@
-"""The report of a cluster run, which is also its memory: small files, each of which appears whole when its photos are done.
+"""The memory of a cluster run: small files, each of which appears whole when its photos are done.
 
     OUTPUT/.objremove/parts/RUN/UNIT/000000000-000000032.jsonl   what became of photos 0 to 31 of a unit: lines as in a folder run's report
     OUTPUT/.objremove/parts/RUN/UNIT/end-000000845               so many photos the shard has
-    OUTPUT/report.jsonl                                          all parts, put together when a run ends
+    OUTPUT/report.jsonl                                          all parts, put together when a run ends, see `report`
 
 A part is written after the results that it speaks of. Who is asked to do a unit again, on whatever machine, leaves out what its parts
 cover; and as the parts of a unit are cut at fixed numbers, two workers that do the same write the same file. So each photo is
@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +23,7 @@ from objremove.cluster.sources import File, Unit
 from objremove.cluster.storage import Folder
 from objremove.errors import UsageError
 from objremove.folder.manifest import FAILED, differences
-from objremove.folder.plan import REPORT, STATE
+from objremove.folder.plan import STATE
 
 _PART = re.compile(r"(\d{9})-(\d{9})\.jsonl")
 _TOGETHER = 64
@@ -158,10 +157,13 @@ class Ledger:
             self.output.remove(f"{self._parts}/{unit}/{name}")
 
     def forget_other_runs(self) -> None:
-        """Remove the parts of other options: all photos are being done anew."""
-        for run in self.output.names(f"{STATE}/parts"):
-            if run != self.run:
-                self.output.fs.rm(self.output.at(f"{STATE}/parts/{run}"), recursive=True)
+        """Remove the parts of other options: all photos have been done anew."""
+        for other in self.other_runs():
+            self.output.fs.rm(self.output.at(other._parts), recursive=True)
+
+    def other_runs(self) -> list[Ledger]:
+        """The parts of other options in the same output."""
+        return [Ledger(self.output, run) for run in self.output.names(f"{STATE}/parts") if run != self.run]
 
 
 @dataclass
@@ -172,11 +174,13 @@ class Known:
         units: the names of all files of each unit.
         photos: (size, time of change, tag) and status of single photos, by name; the last word counts.
         generation: the number of this run among those of the same options.
+        withdrawn: lines that were removed, so that their photos are done again.
     """
 
     units: dict[str, list[str]]
     photos: dict[str, tuple[tuple[int, int | None, str], str]] = field(default_factory=dict)
     generation: int = 0
+    withdrawn: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def read(cls, ledger: Ledger, *, retry_failed: bool) -> Known:
@@ -184,7 +188,9 @@ class Known:
         known = cls(ledger.all())
         for unit in [unit for unit in known.units if unit.startswith("s-")] if retry_failed else ():
             parts = [(unit, name) for name in known.units[unit] if _PART.fullmatch(name)]
-            bad = {name for (_, name), line in ledger.lines(parts) if json.loads(line)["status"] == FAILED}
+            lines = [(name, json.loads(line)) for (_, name), line in ledger.lines(parts)]
+            bad = {name for name, line in lines if line["status"] == FAILED}
+            known.withdrawn += [line for name, line in lines if name in bad]
             ledger.forget(unit, bad)
             known.units[unit] = [name for name in known.units[unit] if name not in bad]
         for _, line in ledger.lines(known.parts("p-")):
@@ -221,53 +227,6 @@ class Known:
         return [
             other for other in self.units if other.rsplit("-", 1)[0] == same and other != unit.id and same[0] == "s"
         ]
-
-
-@dataclass
-class Summary:
-    """What a report says, by status; `now` is what was not yet there when the run began."""
-
-    files: Counter[str] = field(default_factory=Counter)
-    now: Counter[str] = field(default_factory=Counter)
-    labels: Counter[str] = field(default_factory=Counter)
-
-
-def merge(ledger: Ledger, before: Known, after: Known, skipped: Iterable[tuple[str, str]] = ()) -> Summary:
-    """Put all parts together as `report.jsonl`, one line for each photo, and sum them up.
-
-    Args:
-        ledger: the parts.
-        before: what there was when the run began.
-        after: what there is now.
-        skipped: (name, reason) of files that were not worked on.
-    """
-    old = set(before.parts())
-    parts = after.parts()
-    last = _last_words(ledger, parts)
-    summary = Summary()
-    with ledger.output.writer(REPORT) as report:
-        for name, reason in skipped:
-            fields = {"photo": name, "status": "skipped", "run": ledger.run, "reason": reason}
-            report.write(json.dumps(fields, ensure_ascii=False).encode() + b"\n")
-            summary.files["skipped"] += 1
-        for part, line in ledger.lines(parts):
-            fields = json.loads(line)
-            if last.get(fields["photo"], part) != part:
-                continue
-            report.write(line)
-            summary.files[fields["status"]] += 1
-            if part not in old:
-                summary.now[fields["status"]] += 1
-                summary.labels.update(one["label"] for one in fields.get("removed", ()))
-    return summary
-
-
-def _last_words(ledger: Ledger, parts: Sequence[tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """The part that counts of photos that more than one may speak of: single photos, where there was more than one run."""
-    single = [part for part in parts if part[0].startswith("p-")]
-    if len({unit.split("-")[1] for unit, _ in single}) < 2:
-        return {}
-    return {json.loads(line)["photo"]: part for part, line in ledger.lines(single)}
 
 
 def begin(output: Folder, options: Mapping[str, Any], *, again: bool, overwrite: bool) -> str:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from objremove.cluster import sources
-from objremove.cluster.ledger import Known, Ledger, Summary, begin, merge
+from objremove.cluster.ledger import Known, Ledger, begin
 from objremove.cluster.listing import find_files
+from objremove.cluster.report import Summary, merge
 from objremove.cluster.sources import Unit
 from objremove.cluster.storage import Folder
 from objremove.cluster.worker import Task, Worker, encoded
@@ -192,8 +193,6 @@ def run(
         output.sweep()
         known = Known.read(ledger, retry_failed=settings.retry_failed)
         plan = make_plan(inputs, task, known, settings)
-        for unit in plan.outdated:
-            ledger.forget(unit, known.units.pop(unit))
         listener.begins(plan)
         started, interrupted = time.perf_counter(), False
         try:
@@ -205,10 +204,12 @@ def run(
             interrupted = True
         seconds = time.perf_counter() - started
         after = Known(ledger.all())
-        summary = merge(ledger, known, after, plan.skipped)
+        summary = merge(ledger, known, after, plan.skipped, plan.outdated)
         output.sweep()
-        ledger.forget_other_runs()
-        return Outcome(summary, plan.left + _left(plan, after), _unfinished(plan, after), seconds, interrupted)
+        left, unfinished = plan.left + _left(plan, after), _unfinished(plan, after)
+        if not (left or unfinished):
+            ledger.forget_other_runs()
+        return Outcome(summary, left, unfinished, seconds, interrupted)
 
 
 def look(inputs: Sequence[str], task: Task, settings: Settings) -> Plan:

@@ -160,10 +160,11 @@ class Worker:
         if not item.target.suffix:  # a row of a table has no name of its own
             kind = result.photo.format or "PNG"
             target += _EXTENSIONS.get(kind, f".{kind.lower()}")
+        sums = {"path": target, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         if item.mask is not None and result.changed:
+            sums["mask"] = item.mask.as_posix()
             self.ledger.output.put(item.mask.as_posix(), _mask_file(result.mask))
         self.ledger.output.put(target, data)
-        sums = {"path": target, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         return {**line, "output": sums, "warnings": [*result.warnings, *warnings]}
 
     def failed(self, entry: Entry, error: Exception) -> dict[str, Any]:

@@ -1,0 +1,122 @@
+"""The report of a cluster run: all parts put together, and the results removed that no line of it names any more."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from objremove.cluster.ledger import Known, Ledger
+from objremove.folder.plan import REPORT
+
+
+@dataclass
+class Summary:
+    """What a report says, by status; `now` is what was not yet there when the run began."""
+
+    files: Counter[str] = field(default_factory=Counter)
+    now: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+
+
+def merge(
+    ledger: Ledger,
+    before: Known,
+    after: Known,
+    skipped: Iterable[tuple[str, str]] = (),
+    outdated: Collection[str] = (),
+) -> Summary:
+    """Put all parts together as `report.jsonl`, one line for each photo, and sum them up.
+
+    Files of earlier results of a photo that its line no longer names are removed: it fails now, nothing is found in it any more, or its
+    result has another name. Only what a line of a run has named is ever removed.
+
+    Args:
+        ledger: the parts.
+        before: what there was when the run began.
+        after: what there is now.
+        skipped: (name, reason) of files that were not worked on.
+        outdated: units of shards that have changed; they are forgotten, with their results.
+    """
+    old = set(before.parts())
+    parts = [part for part in after.parts() if part[0] not in outdated]
+    last = _last_words(ledger, parts)
+    leftovers = _Leftovers()
+    for fields in _lines(ledger, [part for part in after.parts() if part[0] in outdated]):
+        leftovers.add(fields, counts=True)
+    for fields in before.withdrawn:
+        leftovers.add(fields)
+    for other in ledger.other_runs():
+        for fields in _lines(other, Known(other.all()).parts()):
+            leftovers.add(fields)
+    summary = Summary()
+    with ledger.output.writer(REPORT) as report:
+        for name, reason in skipped:
+            fields = {"photo": name, "status": "skipped", "run": ledger.run, "reason": reason}
+            report.write(json.dumps(fields, ensure_ascii=False).encode() + b"\n")
+            summary.files["skipped"] += 1
+        for part, line in ledger.lines(parts):
+            fields = json.loads(line)
+            if last.get(fields["photo"], part) != part:
+                leftovers.add(fields)
+                continue
+            leftovers.settle(fields)
+            report.write(line)
+            summary.files[fields["status"]] += 1
+            if part not in old:
+                summary.now[fields["status"]] += 1
+                summary.labels.update(one["label"] for one in fields.get("removed", ()))
+    for path in leftovers.files():
+        ledger.output.remove(path)
+    for unit in outdated:
+        ledger.forget(unit, after.units.pop(unit, ()))
+    return summary
+
+
+def _lines(ledger: Ledger, parts: Sequence[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+    return (json.loads(line) for _, line in ledger.lines(parts))
+
+
+def _last_words(ledger: Ledger, parts: Sequence[tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """The part that counts of photos that more than one may speak of: single photos, where there was more than one run."""
+    single = [part for part in parts if part[0].startswith("p-")]
+    if len({unit.split("-")[1] for unit, _ in single}) < 2:
+        return {}
+    return {json.loads(line)["photo"]: part for part, line in ledger.lines(single)}
+
+
+class _Leftovers:
+    """Files that earlier lines named, by photo, until that photo's line names them again."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, set[str]] = {}
+        self._settled: set[str] = set()
+
+    def add(self, earlier: Mapping[str, Any], *, counts: bool = False) -> None:
+        """An earlier line; its files stay while its photo has no other, unless it `counts` that this one is no longer true."""
+        files = _files(earlier)
+        if files:
+            self._files.setdefault(earlier["photo"], set()).update(files)
+        if counts:
+            self._settled.add(earlier["photo"])
+
+    def settle(self, line: Mapping[str, Any]) -> None:
+        """The line of a photo that counts."""
+        files = self._files.get(line["photo"])
+        if files is not None:
+            files -= _files(line)
+            self._settled.add(line["photo"])
+
+    def files(self) -> Iterator[str]:
+        """What nobody names any more."""
+        for photo, files in self._files.items():
+            if photo in self._settled:
+                yield from files
+
+
+def _files(line: Mapping[str, Any]) -> set[str]:
+    """The files of a line's result."""
+    output = line.get("output") or {}
+    return {output[name] for name in ("path", "mask") if name in output}
