@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from conftest import scene
 
 pytest.importorskip("fastapi")
 from test_server import PHOTO, POINTS, SlowInpainter, encoded, fields, send, serving, start, wait_until
@@ -106,3 +107,39 @@ def test_masks_of_jobs_in_line_count():
             assert "retry-after" in refused.headers
         finally:
             SlowInpainter.gate.release(1000)
+
+
+# ------------------------------------------------------------------ photos that nobody uses
+
+
+def test_photos_expire_on_an_idle_server():
+    with serving(keep_minutes=0.01) as client:
+        photo_id = send(ready(client), PHOTO)
+        store = client.app.state.server.store
+        assert opened(client, photo_id)
+        wait_until(lambda: not store._photos and opened(client, photo_id) is None)  # nobody asks for anything
+
+
+def test_photos_that_make_room_are_not_kept_decoded():
+    with serving(keep_megabytes=1.5 * len(PHOTO) / 1e6) as client:
+        first = send(ready(client), PHOTO)
+        second = send(client, PHOTO)
+        assert opened(client, first) is None
+        assert opened(client, second)
+        refused = client.post("/v1/photos", files={"photo": encoded(scene(600, 800), "BMP")})
+        assert refused.status_code == 413
+        assert list(client.app.state.server.intake._open) == [second]
+
+
+def test_work_on_a_deleted_photo_does_not_bring_it_back():
+    with serving(inpainter="slow") as client:
+        photo_id, other_id = send(ready(client), PHOTO), send(client, PHOTO)
+        try:
+            first = start(client, None, photo_id=other_id, remove="person")
+            wait_until(lambda: client.get(first["status"]).json()["stage"] == "fill")
+            second = start(client, None, photo_id=photo_id, remove="person")
+            assert client.delete(f"/v1/photos/{photo_id}").status_code == 204
+        finally:
+            SlowInpainter.gate.release(1000)
+        wait_until(lambda: client.get(second["status"]).json()["state"] == "done")
+        assert opened(client, photo_id) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,9 +46,11 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         server = _open(settings, metrics)
         app.state.server = server
+        tidying = asyncio.create_task(_tidy(server.store))
         try:
             yield
         finally:
+            tidying.cancel()
             server.worker.close()
             server.fetcher.close(1.0)
             server.store.clear()
@@ -89,8 +92,8 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _open(settings: Settings, metrics: Metrics) -> Server:
     """The parts of a server, its threads running, its models being loaded."""
-    store = Store(settings.keep_bytes, settings.keep_minutes * 60)
     intake = Intake(settings)
+    store = Store(settings.keep_bytes, settings.keep_minutes * 60, forget=intake.forget)
     engine = Engine(settings, store, intake)
     worker = Worker("objremove-models", settings.queue, most_bytes=settings.keep_bytes)
     fetcher = Worker("objremove-fetch", 2)
@@ -109,6 +112,13 @@ def _open(settings: Settings, metrics: Metrics) -> Server:
 
     worker.submit(Job("load", warm_up, seconds=float("inf")))
     return server
+
+
+async def _tidy(store: Store) -> None:
+    """Forget photos when their time is over, though nobody asks for any."""
+    while True:
+        await asyncio.sleep(min(30.0, store.seconds / 4))
+        store.tidy()
 
 
 def _add_page(app: FastAPI, access: Access) -> None:

@@ -55,7 +55,7 @@ class Intake:
         opened = Photo.open(data, max_megapixels=self._max_megapixels)
         format = opened.format or declared
         stored = StoredPhoto(data, format, opened.size, harmless_stem(name), extension_of(format, name))
-        self._keep(stored.photo_id, OpenPhoto(opened))
+        self._keep(stored, OpenPhoto(opened))
         return stored
 
     def opened(self, stored: StoredPhoto) -> OpenPhoto:
@@ -65,7 +65,7 @@ class Intake:
                 self._open.move_to_end(stored.photo_id)
                 return self._open[stored.photo_id]
         self.check_memory(stored.size)
-        return self._keep(stored.photo_id, OpenPhoto(Photo.open(stored.data, max_megapixels=self._max_megapixels)))
+        return self._keep(stored, OpenPhoto(Photo.open(stored.data, max_megapixels=self._max_megapixels)))
 
     def mask(self, data: bytes, size: tuple[int, int]) -> AnyArray:
         """A mask file's samples, (H, W, C), alpha included; Problem (422) where it is not of the photo's `size` = (H, W)."""
@@ -123,10 +123,12 @@ class Intake:
         self.check_memory((height, width))
         return format, (height, width)
 
-    def _keep(self, photo_id: str, opened: OpenPhoto) -> OpenPhoto:
-        """Remember a decoded photo, and forget older ones where they are many or large."""
+    def _keep(self, stored: StoredPhoto, opened: OpenPhoto) -> OpenPhoto:
+        """Remember a decoded photo, unless it has gone meanwhile, and forget older ones where they are many or large."""
         with self._lock:
-            self._open[photo_id] = opened
+            if stored.gone:
+                return opened
+            self._open[stored.photo_id] = opened
             while len(self._open) > 1 and (len(self._open) > _KEPT_OPEN or self._pixels() > _KEPT_PIXELS):
                 self._open.popitem(last=False)
         return opened

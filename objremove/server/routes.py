@@ -115,7 +115,6 @@ async def photo_mask(stored: Stored) -> Response:
 async def delete_photo(photo_id: Id, server: ServerHere) -> None:
     """Forget a photo and all that was found in it."""
     server.store.delete(photo_id)
-    server.intake.forget(photo_id)
 
 
 @router.post("/detect")

@@ -77,6 +77,7 @@ class StoredPhoto:
         found: what was found in it, by id.
         looks: how many searches have found something.
         previews: encoded previews by longest side.
+        gone: the store has forgotten it; work on it may still be under way.
     """
 
     data: bytes
@@ -91,6 +92,7 @@ class StoredPhoto:
     looks: int = 0
     previews: dict[int, bytes] = field(default_factory=dict)
     used: float = field(default_factory=time.monotonic)
+    gone: bool = False
 
     @property
     def name(self) -> str:
@@ -148,16 +150,25 @@ class Store:
     Args:
         most_bytes: of all photos together.
         seconds: without use.
+        forget: called with the id of each photo that goes, whatever the reason.
     """
 
-    def __init__(self, most_bytes: float, seconds: float, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        most_bytes: float,
+        seconds: float,
+        *,
+        forget: Callable[[str], None] = lambda photo_id: None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._photos: OrderedDict[str, StoredPhoto] = OrderedDict()
-        self._most_bytes, self.seconds, self._now = most_bytes, seconds, now
+        self._most_bytes, self.seconds, self._forget, self._now = most_bytes, seconds, forget, now
         self._lock = threading.Lock()
 
     def add(self, photo: StoredPhoto) -> StoredPhoto:
         """Keep a photo; the least recently used ones make room."""
         if photo.cost > self._most_bytes:
+            self._drop(photo)
             raise Problem(413, "too_large", "the photo is larger than all that this server keeps: --keep-megabytes")
         with self._lock:
             photo.used = self._now()
@@ -182,14 +193,20 @@ class Store:
 
     def delete(self, photo_id: str) -> None:
         """Forget a photo; Problem (404) where there is none."""
-        self.get(photo_id)
+        photo = self.get(photo_id)
         with self._lock:
-            self._photos.pop(photo_id, None)
+            self._drop(photo)
 
     def clear(self) -> None:
         """Forget all of them."""
         with self._lock:
-            self._photos.clear()
+            for photo in list(self._photos.values()):
+                self._drop(photo)
+
+    def tidy(self) -> None:
+        """Forget what has expired; to be called every now and then, where nobody asks for photos."""
+        with self._lock:
+            self._tidy()
 
     @property
     def totals(self) -> tuple[int, int]:
@@ -207,7 +224,12 @@ class Store:
             if self._photos[key].used > oldest and (total <= self._most_bytes or len(self._photos) == 1):
                 break
             total -= costs[key]
-            del self._photos[key]
+            self._drop(self._photos[key])
+
+    def _drop(self, photo: StoredPhoto) -> None:
+        photo.gone = True
+        self._photos.pop(photo.photo_id, None)
+        self._forget(photo.photo_id)
 
 
 def harmless_stem(name: str | None) -> str:
