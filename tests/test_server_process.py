@@ -271,3 +271,18 @@ def test_what_cannot_be_served_is_said_before_anything_is_opened(options, words,
     monkeypatch.delenv("OBJREMOVE_TOKEN", raising=False)
     assert run(["serve", "--port", "0", *options]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_other_user_of_the_machine_is_shown_the_token(terminal, capsys, monkeypatch):
+    """What a browser is started with is in the list of processes; a terminal is its user's own, a log need not be."""
+    token, started = "a-token-that-is-long-enough", []
+    monkeypatch.setattr("webbrowser.open", lambda *arguments: started.append(arguments))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr("objremove.server.run.serve", lambda settings, port, opened: opened("http://127.0.0.1:1/"))
+    monkeypatch.setenv("OBJREMOVE_TOKEN", token)
+    assert run(["serve", "--open", "--segmenter", "auto"]) == 0
+    assert started == [("http://127.0.0.1:1/",)]
+    told = capsys.readouterr()
+    assert token not in told.out
+    assert (f"http://127.0.0.1:1/#token={token}" in told.err) == terminal

@@ -120,12 +120,16 @@ def command(
 
     def opened(address: str) -> None:
         print(address, flush=True)
-        if settings.token:
+        if settings.token and sys.stderr.isatty():
+            # A terminal is its user's own, a log need not be. The fragment stays in the browser: it is in no request.
+            speaker.say(f"the page asks for the token, but not at {address}#{urlencode({'token': settings.token})}")
+        elif settings.token:
             speaker.say("the page asks for the token; #token=… behind the address saves the typing")
         speaker.say("Ctrl-C ends the server and forgets all photos")
         if shows:
-            # The fragment stays in the browser: it is in no log and no request.
-            webbrowser.open(address + ("#" + urlencode({"token": settings.token}) if settings.token else ""))
+            webbrowser.open(
+                address
+            )  # without the token: every user of this machine sees what a browser is started with
 
     serve(settings, port, opened=opened)
     return OK
