@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from objremove.inpainting.tones import level_step
 from objremove.types import WindowHoles, Windows
 
 Bytes = NDArray[np.uint8]
@@ -46,9 +45,7 @@ def _shift_map(window: Bytes, hole: Bytes, seed: int) -> Bytes:
     # Where no shift leads to a known pixel (a hole larger than what is known around it) OpenCV leaves zeros, no colour in Lab.
     left_over = ((known == 0) & ~filled.any(axis=2)).astype(np.uint8)
     picture = np.asarray(cv2.cvtColor(filled, cv2.COLOR_Lab2RGB), np.uint8)
-    picture = _navier_stokes(picture, left_over, seed)[:height, :width]
-    levelled = level_step(np.asarray(picture / np.float32(255), np.float32), hole > 0)
-    return np.asarray(np.rint(levelled * 255), np.uint8)
+    return _navier_stokes(picture, left_over, seed)[:height, :width]
 
 
 @dataclass(frozen=True)

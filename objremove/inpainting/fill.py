@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from objremove.errors import UsageError
 from objremove.inpainting.base import Inpainter
 from objremove.inpainting.detail import enlarge_with_detail, reduce
-from objremove.inpainting.tones import match_tones
+from objremove.inpainting.tones import level_step, match_tones
 from objremove.inpainting.windows import Limits, Rect, Window, find_parts, plan_windows
 from objremove.masks import Hole
 from objremove.types import Mask, Pixels, Windows
@@ -185,11 +185,12 @@ class View:
 
     def paste(self, answer: Floats) -> None:
         """Take the inpainter's (h, w, 3) answer: correct its tones, bring it to the photo's scale, and write what is `mine`."""
-        matched = match_tones(self.pixels, self.hole, answer)
+        filled = match_tones(self.pixels, self.hole, answer)
         if self.window.size != self.crop.shape[:2]:
-            composite = np.where(self.hole[:, :, None], matched, self.pixels)
-            matched = enlarge_with_detail(self.crop, self.unknown, composite, self.hole)
-        self.filling._paste(self.window, matched, self.mine)
+            composite = np.where(self.hole[:, :, None], filled, self.pixels)
+            filled = enlarge_with_detail(self.crop, self.unknown, composite, self.hole)
+        picture = np.where(self.unknown[:, :, None], filled, self.crop)
+        self.filling._paste(self.window, level_step(picture, self.unknown), self.mine)
 
 
 def _ramp(window: Window, whole: Rect) -> Floats:

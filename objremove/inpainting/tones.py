@@ -1,8 +1,8 @@
 """The tones of a fill brought to those of its surroundings, so that its edge doesn't show.
 
-Two ways, both a membrane over the hole (as Poisson image editing of Perez et al., 2003, makes it): a network paints known pixels
-anew, so that its error in them is seen and carried into the hole; what copies regions hands known pixels back as they are, so
-that only the step across the hole's edge is left to see.
+Two ways, both a membrane over the hole (as Poisson image editing of Perez et al., 2003, makes it). A network paints known pixels
+anew, so that its error in them is seen and carried into the hole. What is left after that, and all there is to see of fills that were
+copied from elsewhere, is the step across the hole's edge.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def match_tones(view: Floats, hole: Mask, answer: Floats) -> Floats:
 
 
 def level_step(picture: Floats, hole: Mask) -> Floats:
-    """Take away the step in tone across a hole's edge, for fills that were copied from elsewhere.
+    """Take away the step in tone across a hole's edge.
 
     Tones are compared a pixel or two from the edge on either side; the difference is carried from the edge over the hole and added.
 
@@ -61,11 +61,23 @@ def level_step(picture: Floats, hole: Mask) -> Floats:
     Returns:
         (h, w, 3) float32 in 0..1; known pixels are as they were.
     """
+    rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
+    if not rows.size:
+        return picture
+    margin = 2 * STEP_RING
+    area = np.s_[
+        max(0, rows[0] - margin) : rows[-1] + margin + 1, max(0, columns[0] - margin) : columns[-1] + margin + 1
+    ]
+    levelled = picture.copy()
+    levelled[area] = _level(picture[area], np.ascontiguousarray(hole[area]))
+    return levelled
+
+
+def _level(picture: Floats, hole: Mask) -> Floats:
     depth = cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, 5)
     outside = cv2.distanceTransform((~hole).view(np.uint8), cv2.DIST_L2, 5)
-    step = _mean_near(picture, (outside > 0) & (outside <= STEP_RING)) - _mean_near(
-        picture, (depth > 0) & (depth <= STEP_RING)
-    )
+    inner, outer = (depth > 0) & (depth <= STEP_RING), (outside > 0) & (outside <= STEP_RING)
+    step = _mean_near(picture, outer) - _mean_near(picture, inner)
     edge = hole & (depth <= 1.5) & (np.abs(step).max(axis=2) <= STEP_LIMIT)
     spread = _spread(np.where(edge[:, :, None], step, np.float32(0)), edge.astype(np.float32))
     levelled = np.clip(picture + cv2.GaussianBlur(spread, (0, 0), 1), 0, 1)
