@@ -530,6 +530,53 @@ def test_watching_from_the_command_line(tree):
     assert process.returncode == 130
 
 
+def watch_rounds(monkeypatch, *changes):
+    """Make --watch look once, then after each of the changes, and end."""
+
+    def rounds(make_plan, folders, stop):
+        yield make_plan()
+        for change in changes:
+            change()
+            yield make_plan()
+
+    monkeypatch.setattr("objremove.folder.watch.rounds", rounds)
+
+
+def test_what_cannot_be_written_does_not_end_an_unattended_run(tree, toy, monkeypatch, capsys):
+    """Two photos of one name, and a file that no run made, fail alone; a result that is there keeps its name."""
+    draw(tree / "clean" / "deep" / "a.webp")
+
+    def a_jpeg_comes():
+        draw(tree / "photos" / "a.jpg")
+
+    def a_good_photo_comes():
+        draw(tree / "photos" / "good.png")
+
+    watch_rounds(monkeypatch, a_jpeg_comes, a_good_photo_comes)
+    before = Path("clean/deep/a.webp").read_bytes()
+    assert remove("photos", "-o", "clean", "--format", "webp", "--watch") == 3
+    err = capsys.readouterr().err
+    assert err.count("would both write") == err.count("no run made it") == 1
+    assert statuses() == {
+        **dict.fromkeys(("a.png", "b.jpg", "deep/er/c.png", "good.png"), "removed"),
+        **dict.fromkeys(("a.jpg", "deep/a.png"), "failed"),
+        "plain.png": "unmatched",
+    }
+    assert Path("clean/deep/a.webp").read_bytes() == before
+
+
+def test_a_list_from_standard_input_lasts_as_long_as_the_watch(tree, toy, monkeypatch):
+    import io
+
+    listed = draw(tree / "elsewhere" / "listed.png")
+    watch_rounds(monkeypatch, lambda: draw(listed, discs=((60, 30, 12, RED),)))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("elsewhere/listed.png\n"))
+    assert remove("photos", "-o", "clean", "--watch", "--list", "-") == 0
+    assert report()["elsewhere/listed.png"]["source"]["size"] == listed.stat().st_size
+    seen = np.asarray(Image.open("clean/elsewhere/listed.png"))
+    assert not (seen == RED).all(axis=2).any()
+
+
 def test_memory_is_bounded_by_the_photos_in_work(tree, toy, monkeypatch):
     """No more results live at a time than photos may be in work, however many photos there are."""
     import weakref

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -92,16 +93,21 @@ class Folders:
 
         extension = f".{where.format.lower().lstrip('.')}" if where.format else None
         layout = Layout(Path(where.to or ""), extension, where.save_mask, where.compare)
-        return make_plan(self.photos, layout, listed=self._listed(), recursive=self.recursive, found=not self.watch)
+        return make_plan(self.photos, layout, listed=self._listed(), recursive=self.recursive, watched=self.watch)
 
     def _listed(self) -> Sequence[str]:
         from objremove.folder.plan import read_list
 
         if self.list is None:
             return []
-        if self.list == str(STANDARD):
-            return read_list(sys.stdin)
-        return read_list([Path(self.list).read_text()])
+        return self._piped if self.list == str(STANDARD) else read_list([Path(self.list).read_text()])
+
+    @cached_property
+    def _piped(self) -> Sequence[str]:
+        """The list on standard input, which can be read only once, however often one looks for photos."""
+        from objremove.folder.plan import read_list
+
+        return read_list(sys.stdin)
 
     def settings(self, where: Output) -> Settings:
         """How the run works."""
@@ -115,6 +121,7 @@ class Folders:
             retry_failed=self.retry_failed,
             limit=self.limit,
             jobs=self.jobs,
+            unattended=self.watch,
         )
 
 

@@ -107,7 +107,7 @@ class Layout:
 
 
 def make_plan(
-    sources: Sequence[str], layout: Layout, *, listed: Iterable[str] = (), recursive: bool = True, found: bool = True
+    sources: Sequence[str], layout: Layout, *, listed: Iterable[str] = (), recursive: bool = True, watched: bool = False
 ) -> Plan:
     """The plan for folders, files, glob patterns and listed paths.
 
@@ -119,7 +119,7 @@ def make_plan(
         layout: where results go.
         listed: paths, one by one.
         recursive: folders within folders, too.
-        found: nothing at all is an error; a folder that is being watched may be empty.
+        watched: photos come and go: that none is there is no error, nor do two that would write one file end it all; see `collisions`.
 
     Raises:
         PhotoError: no such file or folder; no photo in any of them.
@@ -141,9 +141,12 @@ def make_plan(
         tuple(layout.item(one.source, one.name) for one in unique if not one.reason),
         tuple(one for one in unique if one.reason),
     )
-    if found and not plan.items:
+    if watched:
+        return plan
+    if not plan.items:
         raise PhotoError(f"{', '.join(sources) or 'the list'}: no photo is there")
-    _check_collisions(plan.items)
+    for _, reason in collisions(plan.items):
+        raise UsageError(reason)
     return plan
 
 
@@ -229,18 +232,20 @@ def _listed_name(path: str) -> str:
     return Path(plain).as_posix()
 
 
-def _check_collisions(items: Sequence[Item]) -> None:
-    """Raise UsageError where two photos would write one file, or a photo would be written over."""
+def collisions(items: Iterable[Item]) -> Iterator[tuple[Item, str]]:
+    """The photos that would write over a photo, or over a file of one before them, and why they cannot."""
+    items = list(items)
     sources = {os.path.realpath(item.source) for item in items}
     writers: dict[str, Item] = {}
     for item in items:
-        for path in item.files:
-            real = os.path.realpath(path)
-            if real in sources:
-                raise UsageError(f"{item.source} would write {path}, which is itself a photo: name another --output")
-            other = writers.setdefault(real, item)
-            if other is not item:
-                raise UsageError(f"{other.source} and {item.source} would both write {path}: run them apart")
+        files = {os.path.realpath(path): path for path in item.files}
+        if taken := [path for real, path in files.items() if real in sources]:
+            yield item, f"{item.source} would write {taken[0]}, which is itself a photo: name another --output"
+        elif both := [real for real in files if real in writers]:
+            other = writers[both[0]].source
+            yield item, f"{other} and {item.source} would both write {files[both[0]]}: run them apart"
+        else:
+            writers.update(dict.fromkeys(files, item))
 
 
 def read_list(lines: Iterable[str]) -> list[str]:

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from objremove import pipeline
 from objremove.errors import PhotoError, UsageError
 from objremove.folder.files import discard, extras, link, sweep
 from objremove.folder.manifest import FAILED, REMOVED, SKIPPED, UNDONE, UNMATCHED, Manifest, begin, fingerprint
-from objremove.folder.plan import STATE, Item, Plan
+from objremove.folder.plan import STATE, Item, Plan, collisions
 from objremove.photo import write_atomic
 from objremove.pipeline import Job, Outcome
 from objremove.remover import Remover
@@ -42,6 +42,7 @@ class Settings:
         retry_failed: photos that failed before are tried again.
         limit: so many photos at most; None: all.
         jobs: photos that are worked on at a time; None: as `pipeline.run` chooses.
+        unattended: a photo whose files cannot have their names fails alone; else the run is refused before it begins.
     """
 
     format: str | None = None
@@ -51,6 +52,7 @@ class Settings:
     retry_failed: bool = False
     limit: int | None = None
     jobs: int | None = None
+    unattended: bool = False
 
 
 @dataclass
@@ -138,14 +140,21 @@ def unsettled(plan: Plan, manifest: Manifest, settings: Settings) -> list[Item]:
     """The photos that are left to do, without regard to the limit.
 
     Raises:
-        UsageError: one of them would replace a file that no run made.
+        UsageError: one of them would replace a file that no run made, and the run is not unattended.
     """
     items = [item for item in plan.items if not manifest.is_settled(item, retry_failed=settings.retry_failed)]
+    for _, reason in () if settings.unattended else _foreign(items, manifest, settings):
+        raise UsageError(reason)
+    return items
+
+
+def _foreign(items: Iterable[Item], manifest: Manifest, settings: Settings) -> Iterator[tuple[Item, str]]:
+    """The photos that would replace a file that no run made."""
     for item in items:
         for path in () if settings.overwrite or manifest.owns(item) else item.files:
             if os.path.lexists(path):
-                raise UsageError(f"{path} exists, and no run made it: name another --output, or add --overwrite")
-    return items
+                yield item, f"{path} exists, and no run made it: name another --output, or add --overwrite"
+                break
 
 
 def run(
@@ -189,7 +198,7 @@ class _Turn:
 
     item: Item
     state: Mapping[str, Any] | None
-    owned: bool
+    owned: bool = False
     written: list[Path] = field(default_factory=list)
 
     @property
@@ -216,17 +225,28 @@ class _Run:
     def do(self, plan: Plan) -> Tally:
         started = time.perf_counter()
         items = unsettled(plan, self._manifest, self._settings)
-        todo = items[: self._settings.limit]
+        barred = self._barred(plan, items)
+        todo = [item for item in items if item not in barred][: self._settings.limit]
         for skipped in plan.skipped:
             known = self._manifest.get(skipped.name)
             if known is None or (known.status, known.reason) != (SKIPPED, skipped.reason):
                 self._listener.line(self._manifest.append(skipped.name, SKIPPED, {"reason": skipped.reason}))
-        self._listener.begins(len(todo), len(plan.items) - len(items))
+        self._listener.begins(len(todo) + len(barred), len(plan.items) - len(items))
+        for item, reason in barred.items():
+            self._tell(self._failed(_Turn(item, fingerprint(item.source, digest=False)), UsageError(reason)))
         for outcome in pipeline.run(self._remover, self._jobs(todo), self._finish, workers=self._settings.jobs):
             self._take(outcome)
         if self._full is not None:
             raise PhotoError(f"the disk is full ({self._full}): make room, and the same command goes on")
         return self._counted(plan, time.perf_counter() - started)
+
+    def _barred(self, plan: Plan, items: list[Item]) -> dict[Item, str]:
+        """In an unattended run, those of the items whose files cannot have their names, and why."""
+        if not (self._settings.unattended and items):
+            return {}
+        by_right = sorted(plan.items, key=lambda item: not self._manifest.owns(item))  # a result keeps its name
+        barred = {**dict(_foreign(items, self._manifest, self._settings)), **dict(collisions(by_right))}
+        return {item: barred[item] for item in items if item in barred}
 
     def _jobs(self, items: list[Item]) -> Iterator[Job]:
         for item in items:
@@ -284,19 +304,20 @@ class _Run:
 
     def _take(self, outcome: Outcome[dict[str, Any]]) -> None:
         turn: _Turn = outcome.job.key
-        item = turn.item
         if outcome.value is not None:
-            line, status = outcome.value, outcome.value["status"]
-            self._tally.labels.update(one["label"] for one in line["removed"])
+            self._tell(outcome.value)
         elif is_full(outcome.failure):
             self._full = outcome.failure
             with suppress(PhotoError):  # where there is no room for this either, the missing result says the same
                 discard(turn.own)
-                self._manifest.append(item.name, UNDONE, {})
-            return
+                self._manifest.append(turn.item.name, UNDONE, {})
         else:
-            status, line = FAILED, self._failed(turn, outcome.failure)
-        self._tally.now[status] += 1
+            self._tell(self._failed(turn, outcome.failure))
+
+    def _tell(self, line: Mapping[str, Any]) -> None:
+        """Count a line, and pass it on."""
+        self._tally.now[line["status"]] += 1
+        self._tally.labels.update(one["label"] for one in line.get("removed", ()))
         self._listener.line(line)
 
     def _failed(self, turn: _Turn, error: Exception) -> dict[str, Any]:
