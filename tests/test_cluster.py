@@ -13,6 +13,7 @@ import tarfile
 import time
 from collections import Counter
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from conftest import RED, scene
@@ -199,41 +200,80 @@ def test_a_unit_begun_again_leaves_out_what_parts_cover(store):
     assert sum(one["unit"] == [tar.id] for one in again) == sum(one["unit"] == [tar.id] for one in news) == 4
 
 
-def test_a_photo_that_kills_its_worker_fails_alone(store, monkeypatch):
+class Death(BaseException):
     """The killing is played: the worker stops dead where it is, as a process would."""
-    fill(store)
 
-    class Death(BaseException):
-        pass
 
-    alive, poison = pipeline.run, picture(5)
+@pytest.fixture
+def mortal(monkeypatch):
+    """Let workers die whenever a photo is about to be done of which `mortal.kills` says so."""
+    alive, how = pipeline.run, SimpleNamespace(kills=lambda photo: False)
 
-    def deadly(remover, jobs, finish, **how):
-        for outcome in alive(remover, jobs, finish, **how):
-            if outcome.job.photo == poison:
+    def deadly(remover, jobs, finish, **settings):
+        for outcome in alive(remover, jobs, finish, **settings):
+            if how.kills(outcome.job.photo):
                 raise Death
             yield outcome
 
     monkeypatch.setattr(pipeline, "run", deadly)
+    return how
+
+
+def tar_unit(fields):
+    """The ledger of a new driver, and its unit of a.tar."""
     output = Folder("memory://out")
     ledger = Ledger(output, begin(output, {}, again=False, overwrite=False))
-    mine = task(run=ledger.run, batch=4)
-    plan = make_plan(["memory://in"], mine, Known({}), Settings(batch=4))
-    tar = next(unit for unit in plan.units if unit.kind == "tar")
+    known = Known.read(ledger, retry_failed=False)
+    plan = make_plan(["memory://in"], task(run=ledger.run, **fields), known, Settings(batch=4))
+    return ledger, next(unit for unit in plan.units if unit.kind == "tar")
+
+
+def lines_of(ledger):
+    return {json.loads(line)["photo"]: json.loads(line) for _, line in ledger.lines(Known(ledger.all()).parts())}
+
+
+def test_a_photo_that_kills_its_worker_fails_alone(store, mortal):
+    fill(store)
+    poison = picture(5)
+    mortal.kills = lambda photo: photo == poison
+    ledger, tar = tar_unit({"batch": 4})
     deaths = 0
     while not ledger.covered(tar.id).complete:
         try:
-            list(Worker(mine)({"unit": [encoded(tar)]}))
+            list(Worker(task(run=ledger.run, batch=4))({"unit": [encoded(tar)]}))
         except Death:
             deaths += 1
-        assert deaths < 5
-    assert deaths == 3
-    before = Known(ledger.all())
-    lines = {json.loads(line)["photo"]: json.loads(line) for _, line in ledger.lines(before.parts())}
-    assert len(lines) == 8
+        assert deaths < 9
+    assert deaths == 4  # two as usual, two photo by photo
+    lines = lines_of(ledger)
     assert Counter(line["status"] for line in lines.values()) == Counter(removed=7, failed=1)
-    assert lines["a.tar/0005.png"]["reason"] == "its worker died whenever it came to this photo"
+    assert lines["a.tar/0005.png"]["reason"] == "two workers died when they came to this photo alone"
     assert not any("try-" in path or "/at-" in path for path in store.find("/out"))
+
+
+def test_interruptions_are_no_photos_fault(store, mortal):
+    """Each new driver is a new chance: what cut the ones before short was no photo."""
+    fill(store)
+    for stop in (3, 2, 6, 4, 7, 5):
+        ledger, tar = tar_unit({"batch": 4})
+        assert ledger.covered(tar.id).tries == 0
+        mortal.kills = lambda photo, stop=stop: photo == picture(stop)
+        with suppress(Death):
+            list(Worker(task(run=ledger.run, batch=4))({"unit": [encoded(tar)]}))
+    mortal.kills = lambda photo: False
+    assert go()[1].files == Counter(removed=22, failed=2, skipped=1)
+
+
+def test_one_death_at_a_photo_does_not_blame_it(store, mortal):
+    fill(store)
+    ledger, tar = tar_unit({"batch": 4})
+    for stop in (0, 0, 3, 5, 6):
+        mortal.kills = lambda photo, stop=stop: photo == picture(stop)
+        with pytest.raises(Death):
+            list(Worker(task(run=ledger.run, batch=4))({"unit": [encoded(tar)]}))
+    mortal.kills = lambda photo: False
+    list(Worker(task(run=ledger.run, batch=4))({"unit": [encoded(tar)]}))
+    assert Counter(line["status"] for line in lines_of(ledger).values()) == Counter(removed=8)
 
 
 def test_changes_of_the_input_are_noticed(store):

@@ -2,6 +2,7 @@
 
     OUTPUT/.objremove/parts/RUN/UNIT/000000000-000000032.jsonl   what became of photos 0 to 31 of a unit: lines as in a folder run's report
     OUTPUT/.objremove/parts/RUN/UNIT/end-000000845               so many photos the shard has
+    OUTPUT/.objremove/parts/RUN/UNIT/try-000, at-000000007-002   a worker began with the unit, with a photo of it; removed when it goes well
     OUTPUT/report.jsonl                                          all parts, put together when a run ends, see `report`
 
 A part is written after the results that it speaks of. Who is asked to do a unit again, on whatever machine, leaves out what its parts
@@ -14,8 +15,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +28,10 @@ from objremove.folder.manifest import FAILED, differences
 from objremove.folder.plan import STATE
 
 _PART = re.compile(r"(\d{9})-(\d{9})\.jsonl")
+_MARKS = ("try-", "at-")
+_BLAME = 2
+"""A photo alone with which so many workers have died is to blame: one death may have any cause."""
+
 _TOGETHER = 64
 """So many parts are read at a time."""
 
@@ -37,8 +43,8 @@ class Covered:
     Attributes:
         spans: (first, stop) of each part, by first.
         total: how many photos its shard has; None: nobody got to its end.
-        tries: how often a worker began with it.
-        suspects: photos at which a worker was when it began with them alone, see `worker`.
+        tries: how often a worker of this run began with it.
+        suspects: photos that two workers of this run began with alone, and none ended; see `worker`.
     """
 
     spans: tuple[tuple[int, int], ...] = ()
@@ -72,7 +78,7 @@ class Covered:
     @classmethod
     def by_names(cls, names: Iterable[str]) -> Covered:
         """What the files of a unit say."""
-        spans, totals, tries, suspects = [], [], 0, set()
+        spans, totals, tries, begun = [], [], 0, Counter[int]()
         for name in names:
             part = _PART.fullmatch(name)
             if part:
@@ -82,8 +88,10 @@ class Covered:
             elif name.startswith("try-"):
                 tries += 1
             elif name.startswith("at-"):
-                suspects.add(int(name[3:]))
-        return cls(tuple(sorted(spans)), max(totals, default=None), tries, frozenset(suspects))
+                begun[int(name.split("-")[1])] += 1
+        covered = cls(tuple(sorted(spans)), max(totals, default=None), tries)
+        suspects = {number for number, times in begun.items() if times >= _BLAME and number not in covered.numbers}
+        return replace(covered, suspects=frozenset(suspects))
 
 
 class Ledger:
@@ -117,14 +125,14 @@ class Ledger:
         """Write down that a worker begins with a unit that was begun so many times before."""
         self.output.put(f"{self._parts}/{unit}/try-{tries:03}", b"")
 
-    def suspects(self, unit: str, number: int) -> None:
-        """Write down at which photo a worker is."""
-        self.output.put(f"{self._parts}/{unit}/at-{number:09}", b"")
+    def comes_to(self, unit: str, number: int, tries: int) -> None:
+        """Write down that a worker begins with a photo alone, in a unit that was begun so many times before."""
+        self.output.put(f"{self._parts}/{unit}/at-{number:09}-{tries:03}", b"")
 
     def tidy(self, unit: str) -> None:
         """A unit went well: forget how often it was begun."""
         for name in self.output.names(f"{self._parts}/{unit}"):
-            if name.startswith(("try-", "at-")):
+            if name.startswith(_MARKS):
                 self.output.remove(f"{self._parts}/{unit}/{name}")
 
     # ------------------------------------------------------------------ the driver's side
@@ -184,8 +192,16 @@ class Known:
 
     @classmethod
     def read(cls, ledger: Ledger, *, retry_failed: bool) -> Known:
-        """Read it; with `retry_failed` the parts of shards in which a photo failed are removed, so that they are done again."""
+        """Read it, for a new driver: how often the workers of those before it began with a shard is forgotten.
+
+        A driver's death and Ctrl-C end workers, too; no photo is to blame for that. (Single photos are in other units in each run.)
+        With `retry_failed` the parts of shards in which a photo failed are removed, so that they are done again.
+        """
         known = cls(ledger.all())
+        for unit, names in known.units.items():
+            if unit.startswith("s-"):
+                ledger.forget(unit, [name for name in names if name.startswith(_MARKS)])
+                known.units[unit] = [name for name in names if not name.startswith(_MARKS)]
         for unit in [unit for unit in known.units if unit.startswith("s-")] if retry_failed else ():
             parts = [(unit, name) for name in known.units[unit] if _PART.fullmatch(name)]
             lines = [(name, json.loads(line)) for (_, name), line in ledger.lines(parts)]

@@ -3,7 +3,7 @@
 Within a unit the photos go through `objremove.pipeline`, so that reading, finding, filling and writing overlap. A worker that dies takes
 nothing with it but the photos that no part covers yet: Ray starts another, which leaves out what is covered. A photo that kills its
 worker (a decoder's crash, memory) would do so for ever: after `CALM` deaths the unit is done photo by photo, each written down before it
-is begun, and the one that was begun and never ended is a failed photo like others.
+is begun, and one that two workers began with and none ended is a failed photo like others. A new driver begins to count anew.
 """
 
 from __future__ import annotations
@@ -242,10 +242,10 @@ class _Turn:
             if entry.error is None and self._wanted(number):
                 self._in_work.add(number)
                 if self._alone:
-                    self._worker.ledger.suspects(self._unit.id, number)
+                    self._worker.ledger.comes_to(self._unit.id, number, self._covered.tries)
                 yield Job((number, entry), entry.data, self._worker.request)
             else:
-                reason = entry.error or PhotoError("its worker died whenever it came to this photo")
+                reason = entry.error or PhotoError("two workers died when they came to this photo alone")
                 self._add(number, self._worker.failed(entry, reason))
         self._ended = True
 
