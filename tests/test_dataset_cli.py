@@ -332,3 +332,141 @@ def test_other_options_for_the_same_folder_are_noticed(tmp_path, capsys):
     assert on_coco(tmp_path, "--remove", "car", "--again") == 0
     assert not shows(tmp_path / "out/photos/street.jpg", BLUE)
     assert shows(tmp_path / "out/photos/street.jpg", RED)
+
+
+# ------------------------------------------------------------------ results that are no longer true
+
+
+def edit_json(path, change):
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def photos_in(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg")}
+
+
+def test_what_is_left_out_later_is_deleted(tmp_path):
+    draw_yolo(tmp_path / "in")
+    request = ("--yolo", "in", "--remove", "person", "-o", "out")
+    assert dataset(*request) == 0
+    (tmp_path / "out/images/train/mine.jpg").write_bytes(b"no run made it")
+    assert dataset(*request, "--again", "--max-hole", 0.001) == 0
+    assert photos_in(tmp_path / "out") == {
+        "images/train/mine.jpg", "images/val/empty road.jpg", "images/val/nobody.jpg",
+    }  # fmt: skip
+    assert {path.name for path in (tmp_path / "out/labels").rglob("*.txt")} == {"empty road.txt", "nobody.txt"}
+    assert len(photos_in(tmp_path / "in")) == 4
+
+
+def test_what_fails_later_is_deleted(tmp_path):
+    draw_voc(tmp_path / "in")
+    request = ("--voc", "in", "--remove", "person", "-o", "out")
+    assert dataset(*request) == 0
+    (tmp_path / "in/VOCdevkit/VOC2012/JPEGImages/street.jpg").write_bytes(b"no photo")
+    assert dataset(*request) == 3
+    out = tmp_path / "out/VOCdevkit/VOC2012"
+    assert not list(out.rglob("street.*"))
+    assert (out / "SegmentationObject/crowded.png").exists()
+
+
+def test_what_another_run_made_and_this_one_does_not_is_deleted(tmp_path):
+    assert on_coco(tmp_path, "--remove", "all", "--per-instance") == 0
+    assert len(photos_in(tmp_path / "out")) == 5
+    assert on_coco(tmp_path, "--remove", "person", "--mode", "counterfactual", "--again") == 0
+    assert photos_in(tmp_path / "out") == {
+        f"{half}/photos/{name}" for half in ("with", "without") for name in PHOTOS if name != "nobody.jpg"
+    }
+    assert set(report(tmp_path / "out")) == {f"without/photos/{name}" for name in PHOTOS if name != "nobody.jpg"}
+
+
+def test_the_original_of_pairs_stays_as_long_as_one_of_them(tmp_path):
+    request = ("--remove", "all", "--per-instance", "--mode", "counterfactual")
+    assert on_coco(tmp_path, *request) == 0
+    # The car of street.jpg is larger than the person.
+    assert on_coco(tmp_path, *request, "--again", "--max-hole", 0.1) == 0
+    left = {name for name in photos_in(tmp_path / "out") if "street" in name}
+    assert left == {"with/photos/street.jpg", "without/photos/street.100.jpg"}
+    assert on_coco(tmp_path, *request, "--again", "--max-hole", 0.001) == 0
+    assert not photos_in(tmp_path / "out")
+    assert not any((tmp_path / "out/holes").rglob("*.png"))
+
+
+@pytest.mark.parametrize("kind", ["voc", "yolo"])
+def test_a_photo_whose_label_file_changed_is_done_again(tmp_path, kind):
+    {"voc": draw_voc, "yolo": draw_yolo}[kind](tmp_path / "in")
+    request = (f"--{kind}", "in", "--remove", "person", "-o", "out")
+    assert dataset(*request) == 0
+    (photo,) = (tmp_path / "out").rglob("street.jpg")
+    (crowded,) = (tmp_path / "out").rglob("crowded.jpg")
+    times = photo.stat().st_mtime_ns, crowded.stat().st_mtime_ns
+    assert dataset(*request) == 0
+    assert (photo.stat().st_mtime_ns, crowded.stat().st_mtime_ns) == times
+    if kind == "voc":
+        xml = tmp_path / "in/VOCdevkit/VOC2012/Annotations/street.xml"
+        xml.write_text(xml.read_text().replace("<name>car", "<name>person"))
+    else:
+        labels = tmp_path / "in/labels/train/street.txt"
+        labels.write_text("".join(f"0{line[1:]}\n" for line in labels.read_text().splitlines()))
+    assert dataset(*request) == 0
+    assert not shows(photo, BLUE)
+    assert crowded.stat().st_mtime_ns == times[1]
+
+
+# ------------------------------------------------------------------ labels that cannot be followed
+
+
+@pytest.mark.parametrize("change", [{"bbox": [None, 1, 2, 3]}, {"category_id": 77}])
+def test_a_broken_record_fails_its_photo_alone(tmp_path, change, capsys):
+    edit_json(draw_coco(tmp_path), lambda data: data["annotations"][0].update(change))
+    assert on_coco(tmp_path, "--remove", "person") == 3
+    assert "annotation 100" in capsys.readouterr().err
+    assert sorted(load_coco(tmp_path / "out/annotations/instances.json").imgs) == [9007, 9014, 9021]
+
+
+def test_an_outline_that_encloses_nothing_is_cut_out_by_its_box(tmp_path):
+    line = [[40, 40, 50, 50]]
+    edit_json(draw_coco(tmp_path), lambda data: data["annotations"][0].update(segmentation=line))
+    assert on_coco(tmp_path, "--remove", "person", "--limit", 1) == 0
+    assert not shows(tmp_path / "out/photos/street.jpg", RED)
+    edit_json(tmp_path / "instances.json", lambda data: data["annotations"][0].update(bbox=[40, 40, 0, 0]))
+    assert on_coco(tmp_path, "--remove", "all", "--limit", 1, out="other") == 0
+    line = report(tmp_path / "other")["photos/street.jpg"]
+    assert (line["status"], line["reason"]) == (
+        "skipped", "nothing could be filled of annotation 100, whose outline and box show no object",
+    )  # fmt: skip
+    assert not load_coco(tmp_path / "other/annotations/instances.json").imgs
+
+
+def test_a_variant_that_fails_does_so_under_its_own_name(tmp_path):
+    draw_coco(tmp_path)
+    outline = {"size": [4, 5], "counts": "00"}
+    edit_json(tmp_path / "instances.json", lambda data: data["annotations"][0].update(segmentation=outline))
+    edit_json(tmp_path / "instances.json", lambda data: data["images"][1].update(width=170))
+    assert on_coco(tmp_path, "--remove", "all", "--per-instance", "--untouched", "copy") == 3
+    lines = {name: line["status"] for name, line in report(tmp_path / "out").items()}
+    assert lines == {
+        "photos/street.jpg": "unmatched", "photos/street.100.jpg": "failed", "photos/street.101.jpg": "failed",
+        "photos/crowded.jpg": "failed", "photos/crowded.102.jpg": "failed", "photos/crowded.103.jpg": "failed",
+        "photos/empty road.jpg": "unmatched", "photos/empty road.104.jpg": "removed", "photos/nobody.jpg": "unmatched",
+    }  # fmt: skip
+    names = {one["file_name"] for one in load_coco(tmp_path / "out/annotations/instances.json").imgs.values()}
+    assert (
+        names
+        == photos_in(tmp_path / "out/photos")
+        == {"street.jpg", "empty road.jpg", "empty road.104.jpg", "nobody.jpg"}
+    )
+
+
+def test_max_hole_is_held_against_the_hole_that_the_check_grew(tmp_path):
+    path = draw_coco(tmp_path)
+    x, y, width, _ = json.loads(path.read_text())["annotations"][0]["bbox"]
+    part = [[x, y, x + width, y, x + width, y + 12, x, y + 12]]
+    edit_json(path, lambda data: data["annotations"][0].update(segmentation=part))
+    request = ("--remove", "person", "--limit", 1, "--max-hole", 0.05)
+    assert on_coco(tmp_path, *request) == 0
+    assert report(tmp_path / "out")["photos/street.jpg"]["hole_share"] < 0.05
+    assert on_coco(tmp_path, *request, "--check", 2, out="checked") == 0
+    line = report(tmp_path / "checked")["photos/street.jpg"]
+    assert (line["status"], "--max-hole is 5.0%" in line["reason"]) == ("skipped", True)

@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 
 from objremove.dataset import CocoDataset, DatasetError, VocDataset, YoloDataset
 from objremove.dataset.sample import Change, Edit, decode, encode, trace
+from objremove.dataset.surgery import operate
 from objremove.dataset.text import edit_record, read_object, read_xml, rebuild_array, splice
 from objremove.dataset.yolo import joined
 
@@ -206,6 +207,50 @@ def test_broken_coco_files_are_said_to_be(tmp_path, change, word):
         list(CocoDataset(path, tmp_path / "photos"))
 
 
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"bbox": [None, 1, 2, 3]}, "100 cannot be read"),
+        ({"bbox": 7}, "100 cannot be read"),
+        ({"category_id": None}, "category None is not listed"),
+        ({"segmentation": ["abcdef"]}, "neither polygons nor an RLE"),
+        ({"segmentation": 5}, "100 cannot be read"),
+        ({"keypoints": [1, 2]}, "no keypoints"),
+        ("category_id", "it has no 'category_id'"),
+    ],
+)
+def test_a_broken_coco_record_is_its_photos_alone(tmp_path, change, word):
+    path = draw_coco(tmp_path)
+    data = json.loads(path.read_text())
+    if isinstance(change, str):
+        del data["annotations"][0][change]
+    else:
+        data["annotations"][0] |= change
+    path.write_text(json.dumps(data))
+    dataset = CocoDataset(path, tmp_path / "photos")
+    with pytest.raises(DatasetError, match=f"annotation 100 .*{word}|annotation {word}") as caught:
+        dataset.load("street.jpg")
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(dataset.load("crowded.jpg").annotations) == 2
+
+
+def test_coco_keypoints_in_the_hole_are_no_longer_labelled(tmp_path):
+    path = draw_coco(tmp_path)
+    data = json.loads(path.read_text())
+    person = data["annotations"][0]
+    person |= {"keypoints": [40, 40, 2, 28, 40, 1, 0, 0, 0, 52.5, 40.0, 2], "num_keypoints": 3}
+    path.write_text(json.dumps(data))
+    dataset = CocoDataset(path, tmp_path / "photos")
+    before = dataset.load("street.jpg").annotations
+    assert before[0].keypoints == ((40.0, 40.0), (28.0, 40.0), None, (52.5, 40.0))
+    hole = np.arange(WIDTH)[None] < np.full((HEIGHT, 1), 32)
+    surgery = operate(before, hole, ())
+    edited = json.loads(dataset.edited([Edit("street.jpg", "street.jpg", changed=surgery.changed)]))["annotations"][0]
+    assert (edited["keypoints"], edited["num_keypoints"]) == ([40, 40, 2, 0, 0, 0, 0, 0, 0, 52.5, 40.0, 2], 2)
+    assert surgery.neighbours[0].to_dict()["lost_keypoints"] == 1
+    assert edited["bbox"][0] == 32
+
+
 # ------------------------------------------------------------------ VOC
 
 
@@ -282,6 +327,26 @@ def test_voc_photos_made_of_others_stand_where_their_source_stood(tmp_path):
     assert (out / "ImageSets/Main/person_trainval.txt").read_text() == "street.1 -1\nstreet.2  1\n"
 
 
+def test_voc_lists_of_objects_count_those_that_are_left(tmp_path):
+    voc = draw_voc(tmp_path / "in")
+    lists = {
+        "Layout/train.txt": "street  1\nstreet  2\ncrowded 2\nempty_road 1\n",
+        "Action/jumping_train.txt": "street  1  -1\nstreet  2   1\ncrowded 1   0",
+    }
+    for name, text in lists.items():
+        (voc / "ImageSets" / name).parent.mkdir()
+        (voc / "ImageSets" / name).write_text(text)
+    edits = [
+        Edit("street.jpg", "street.jpg", frozenset({1})),
+        Edit("crowded.jpg", "crowded.1.jpg", frozenset({1})),
+        Edit("crowded.jpg", "crowded.2.jpg", frozenset({2})),
+    ]
+    VocDataset(tmp_path / "in").finish(edits, tmp_path / "out")
+    out = tmp_path / "out/VOCdevkit/VOC2012/ImageSets"
+    assert (out / "Layout/train.txt").read_text() == "street  1\ncrowded.1 1\n"
+    assert (out / "Action/jumping_train.txt").read_text() == "street  1   1\ncrowded.2 1   0"
+
+
 def test_broken_voc_trees_are_said_to_be(tmp_path):
     with pytest.raises(DatasetError, match="JPEGImages"):
         VocDataset(tmp_path)
@@ -323,20 +388,29 @@ def test_yolo_boxes_and_polygons_are_read(tmp_path):
             assert car.segmentation is None
 
 
-def test_yolo_loses_the_line_and_moves_only_what_moved(tmp_path):
+def test_yolo_loses_the_line_and_keeps_the_others(tmp_path):
     dataset = YoloDataset(draw_yolo(tmp_path / "in", polygons=False))
     name = "images/train/crowded.jpg"
-    car, _ = dataset.load(name).annotations
-    x0, y0, _, y1 = car.box
-    dataset.write_photo_labels(
-        Edit(name, name, frozenset({2}), {1: Change((x0, y0, 72.0, y1), None, None)}), tmp_path / "out"
-    )
-    (line,) = (tmp_path / "out/labels/train/crowded.txt").read_text().splitlines()
-    was = (tmp_path / "in/labels/train/crowded.txt").read_text().splitlines()[0].split()
-    now = line.split()
-    assert (now[0], now[2], now[4]) == (was[0], was[2], was[4])
-    assert float(now[1]) == pytest.approx((x0 + 72) / 2 / WIDTH, abs=1e-6)
-    assert float(now[3]) == pytest.approx((72 - x0) / WIDTH, abs=1e-6)
+    assert dataset.write_photo_labels(Edit(name, name, frozenset({2})), tmp_path / "out") == [
+        tmp_path / "out/labels/train/crowded.txt"
+    ]
+    car, _ = (tmp_path / "in/labels/train/crowded.txt").read_text().splitlines(keepends=True)
+    assert (tmp_path / "out/labels/train/crowded.txt").read_text() == car
+
+
+def test_yolo_keypoints_in_the_hole_are_no_longer_labelled(tmp_path):
+    path = draw_yolo(tmp_path / "in", polygons=False)
+    path.write_text(path.read_text() + "kpt_shape: [3, 3]\n")
+    labels = tmp_path / "in/labels/train/street.txt"
+    labels.write_text("0 .25 .35 .2 .3 0.25 0.35 2 0.30 0.40 1 0 0 0\n")
+    dataset = YoloDataset(path)
+    name = "images/train/street.jpg"
+    (person,) = dataset.load(name).annotations
+    assert person.keypoints == ((40.0, 42.0), (48.0, 48.0), None)
+    hole = disc(48, 48, 3)
+    edit = Edit(name, name, changed=operate([person], hole, ()).changed)
+    dataset.write_photo_labels(edit, tmp_path / "out", hole)
+    assert (tmp_path / "out/labels/train/street.txt").read_text() == "0 .25 .35 .2 .3 0.25 0.35 2 0 0 0 0 0 0\n"
 
 
 def test_yolo_polygons_are_drawn_anew(tmp_path):
@@ -360,6 +434,21 @@ def test_yolo_lists_of_photos_are_kept(tmp_path):
     dataset = YoloDataset(tmp_path / "in")
     dataset.finish([Edit("images/train/crowded.jpg", "images/train/crowded.2.jpg", frozenset({2}))], tmp_path / "out")
     assert (tmp_path / "out/train.txt").read_text() == "./images/train/crowded.2.jpg\n"
+
+
+@pytest.mark.parametrize("place", ["train.txt", "splits/train.txt", "images/lists/train.txt", "images/train.txt"])
+def test_yolo_lists_are_read_by_ultralytics_wherever_they_lie(tmp_path, place):
+    path = draw_yolo(tmp_path / "in")
+    listing = tmp_path / "in" / place
+    listing.parent.mkdir(exist_ok=True)
+    listing.write_text(f"{tmp_path}/in/images/train/street.jpg\n")
+    path.write_text(path.read_text().replace("train: images/train", f"train: {place}"))
+    name = "images/train/street.jpg"
+    YoloDataset(path).finish([Edit(name, name)], tmp_path / "out")
+    (line,) = (tmp_path / "out" / place).read_text().splitlines()
+    parent = f"{(tmp_path / 'out' / place).parent}/"
+    read = line.replace("./", parent) if line.startswith("./") else line  # so ultralytics does, each of them
+    assert read == str(tmp_path / "out" / name)
 
 
 def test_yolo_exports_that_point_one_folder_too_high(tmp_path):

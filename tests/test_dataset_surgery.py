@@ -1,10 +1,12 @@
 """What becomes of labels around a hole, in cases worked out by hand; and class names."""
 
+import json
+
 import numpy as np
 import pytest
 
-from objremove.dataset.retouch import covered, request_for
-from objremove.dataset.sample import Annotation, decode, encode
+from objremove.dataset.retouch import covered, request_for, unfilled
+from objremove.dataset.sample import Annotation, Change, decode, encode
 from objremove.dataset.surgery import operate
 from objremove.dataset.vocabulary import for_segmenter, resolve
 from objremove.errors import UsageError
@@ -47,6 +49,28 @@ def test_an_rle_stays_an_rle():
     one = Annotation(7, "car", (10.0, 5.0, 20.0, 15.0), encode(rectangle(10, 5, 20, 15)), crowd=True)
     change = operate([one], rectangle(0, 0, 14, 20), gone=()).changed[7]
     assert change.segmentation == encode(rectangle(14, 5, 20, 15))
+
+
+def test_keypoints_in_the_hole_are_lost_though_the_mask_is_whole():
+    hole = rectangle(2, 2, 6, 6)
+    one = Annotation(
+        7, "person", (10.0, 5.0, 20.0, 15.0), polygon(10, 5, 20, 15), keypoints=((12, 7), (3.5, 5.9), None)
+    )
+    surgery = operate([one], hole, gone=())
+    assert [(one.became, one.visible, one.lost_keypoints) for one in surgery.neighbours] == [("recomputed", 1.0, 1)]
+    change = surgery.changed[7]
+    assert (change.box, change.segmentation, change.lost_keypoints) == (one.box, None, (1,))
+    assert Change.from_dict(json.loads(json.dumps(change.to_dict()))).lost_keypoints == (1,)
+
+
+def test_an_outline_that_encloses_nothing_falls_back_to_the_box():
+    one = Annotation(7, "car", (10.0, 5.0, 20.0, 15.0), [[10.0, 5.0, 20.0, 15.0]])
+    request = request_for([one], {7}, SIZE)
+    assert request.boxes == [(10, 5, 20, 15)]
+    assert unfilled([one], {7}, rectangle(0, 0, 5, 5)) == [7]
+    assert unfilled([one], {7}, rectangle(10, 5, 15, 15)) == []
+    nowhere = Annotation(8, "car", None, [[10.0, 5.0, 20.0, 15.0]])
+    assert unfilled([nowhere], {8}, rectangle(0, 0, 30, 20)) == [8]
 
 
 @pytest.mark.parametrize(("columns", "became"), [(7, "recomputed"), (8, "dropped"), (10, "dropped")])

@@ -167,6 +167,20 @@ def test_samples_without_the_class_are_passed_on_as_they_are():
     assert new is target
 
 
+def test_an_object_that_is_nowhere_keeps_its_label():
+    image, target = sample()
+    masks = MASKS.copy()
+    masks[1] = False
+    target["masks"] = tv_tensors.Mask(torch.from_numpy(masks).to(torch.uint8))
+    edited, new = without_person()(image, target)  # its box shows it
+    assert not has_red(edited.permute(1, 2, 0))
+    assert new["labels"].tolist() == [3, 3]
+    del target["boxes"]
+    edited, new = without_person()(image, target)
+    assert edited is image
+    assert new is target
+
+
 def test_a_photo_that_is_nearly_all_hole_is_passed_on_as_it_is():
     image, target = sample()
     edited, _ = without_person(max_hole=0.02)(image, target)

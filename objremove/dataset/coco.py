@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from objremove.dataset.sample import Annotation, Box, Change, Edit, Key, Sample
+from objremove.dataset.sample import Annotation, Box, Change, Edit, Key, Sample, Segmentation
 from objremove.dataset.text import Item, Verbatim, edit_record, read_array, read_object, rebuild_array, splice
 from objremove.errors import DatasetError
 from objremove.photo import write_atomic
@@ -64,6 +64,8 @@ class CocoDataset:
         self._by_name = {str(one.value["file_name"]): one for one in self._photos}
         if len(self._by_name) < len(self._photos):
             raise ValueError("two photos have the same file_name")
+        if len({one.value["id"] for one in self._photos}) < len(self._photos):
+            raise ValueError("two photos have the same id")
         for name in self._by_name:
             if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or ".." in re.split(r"[/\\]", name):
                 raise ValueError(f"file_name {name!r} leads out of the folder of photos")
@@ -92,25 +94,35 @@ class CocoDataset:
 
     def _sample(self, photo: Item) -> Sample:
         record = photo.value
-        size = (int(record["height"]), int(record["width"])) if "height" in record and "width" in record else None
-        records = (json.loads(self._text[one.start : one.end]) for one in self._of_photo.get(record["id"], ()))
         name = str(record["file_name"])
-        return Sample(name, self.images / name, size, tuple(self._annotation(one) for one in records), record)
+        try:
+            size = (int(record["height"]), int(record["width"])) if "height" in record and "width" in record else None
+        except (TypeError, ValueError) as error:
+            raise DatasetError(f"{self.path}: the size of {name} cannot be read ({error})") from None
+        places = self._of_photo.get(record["id"], ())
+        return Sample(name, self.images / name, size, tuple(self._annotation(place) for place in places), record)
 
-    def _annotation(self, record: dict[str, Any]) -> Annotation:
-        label = self._names.get(record["category_id"])
-        if label is None:
-            raise DatasetError(
-                f"{self.path}: annotation {record['id']} is of category {record['category_id']}, which is not listed"
+    def _annotation(self, place: Item) -> Annotation:
+        """The annotation that stands there; raises DatasetError where it is none."""
+        record = json.loads(self._text[place.start : place.end])
+        try:
+            category = record["category_id"]
+            if category not in self._names:
+                raise ValueError(f"category {category} is not listed")
+            return Annotation(
+                key=record["id"],
+                label=self._names[category],
+                box=_corners(record.get("bbox")),
+                segmentation=_outline(record.get("segmentation")),
+                crowd=bool(record.get("iscrowd", 0)),
+                keypoints=_keypoints(record.get("keypoints")),
+                record=record,
             )
-        return Annotation(
-            key=record["id"],
-            label=label,
-            box=_corners(record.get("bbox")),
-            segmentation=record.get("segmentation") or None,
-            crowd=bool(record.get("iscrowd", 0)),
-            record=record,
-        )
+        except KeyError as error:
+            reason = f"it has no {error}"
+        except (TypeError, ValueError) as error:
+            reason = str(error)
+        raise DatasetError(f"{self.path}: annotation {place.value[0]} cannot be read: {reason}")
 
     # ------------------------------------------------------------------ the way back
 
@@ -118,8 +130,9 @@ class CocoDataset:
         """Where the photo of that name goes, below the folder of the result."""
         return Path(self.images.resolve().name, name)
 
-    def write_photo_labels(self, edit: Edit, out: Path, hole: Any = None) -> None:
+    def write_photo_labels(self, edit: Edit, out: Path, hole: Any = None) -> list[Path]:
         """Nothing: COCO has one file for all photos, see `finish`."""
+        return []
 
     def finish(self, edits: Iterable[Edit], out: Path) -> list[Path]:
         """Write the annotation file of the photos that result, and return its path.
@@ -196,6 +209,23 @@ def _corners(bbox: Any) -> Box | None:
     return x, y, x + width, y + height
 
 
+def _outline(segmentation: Any) -> Segmentation | None:
+    """COCO's `segmentation`; None where it is empty. What it encloses is seen when it is drawn."""
+    if not segmentation:
+        return None
+    if not isinstance(segmentation, dict) and not all(isinstance(polygon, list) for polygon in segmentation):
+        raise ValueError("its segmentation is neither polygons nor an RLE")
+    return cast(Segmentation, segmentation)
+
+
+def _keypoints(flat: Any) -> tuple[tuple[float, float] | None, ...]:
+    """COCO's [x, y, v, ...], where v is 0 for a keypoint that is not labelled."""
+    numbers = [float(number) for number in flat or ()]
+    if len(numbers) % 3:
+        raise ValueError(f"{len(numbers)} numbers are no keypoints: each has three")
+    return tuple((x, y) if v > 0 else None for x, y, v in zip(*(numbers[start::3] for start in range(3)), strict=True))
+
+
 def _changed_members(text: str, change: Change) -> dict[str, Any]:
     """The members of an annotation that a change gives new values; numbers of the box that stay keep their text."""
     members = read_object(text)
@@ -206,8 +236,11 @@ def _changed_members(text: str, change: Change) -> dict[str, Any]:
         new["segmentation"] = _uncompressed(change.segmentation) if uncompressed else change.segmentation
     if change.area is not None and "area" in members:
         new["area"] = change.area
+    if change.lost_keypoints and "keypoints" in members:
+        keypoints, left = _without_keypoints(text, members["keypoints"], change.lost_keypoints)
+        new |= {"keypoints": keypoints} | ({"num_keypoints": left} if "num_keypoints" in members else {})
     old = _corners(members["bbox"].value) if "bbox" in members else None
-    if old is not None and change.box is not None:
+    if old is not None and change.box not in (None, old):
         (x0, y0, x1, y1), numbers = change.box, list(read_array(text, members["bbox"].start))
         moved = (x0 != old[0], y0 != old[1], x0 != old[0] or x1 != old[2], y0 != old[1] or y1 != old[3])
         values = (x0, y0, x1 - x0, y1 - y0)
@@ -216,6 +249,13 @@ def _changed_members(text: str, change: Change) -> dict[str, Any]:
             for value, is_new, number in zip(values, moved, numbers, strict=True)
         ]
     return new
+
+
+def _without_keypoints(text: str, flat: Item, lost: Collection[int]) -> tuple[list[Any], int]:
+    """`keypoints` with some as COCO has those that are not labelled, 0, 0, 0; and how many labelled ones are left."""
+    numbers = list(read_array(text, flat.start))
+    left = sum(flat.value[3 * place + 2] > 0 for place in range(len(numbers) // 3) if place not in lost)
+    return [0 if place // 3 in lost else Verbatim(text[one.start : one.end]) for place, one in enumerate(numbers)], left
 
 
 def _uncompressed(segmentation: Any) -> Any:

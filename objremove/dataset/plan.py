@@ -36,8 +36,8 @@ class Dataset(Protocol):
         """Where the photo of that name goes, below the folder of a result."""
         ...
 
-    def write_photo_labels(self, edit: Edit, out: Path, hole: Mask | None = None) -> None:
-        """Write what one photo of a result has of label files."""
+    def write_photo_labels(self, edit: Edit, out: Path, hole: Mask | None = None) -> list[Path]:
+        """Write what one photo of a result has of label files, and return their paths."""
         ...
 
     def finish(self, edits: Iterable[Edit], out: Path) -> Sequence[Path]:

@@ -22,7 +22,7 @@ def request_for(
     """What a `Remover` is asked for, so that some annotated objects go and the others stay.
 
     Args:
-        annotations: all of the photo; those without an outline come as boxes, for the prompter to draw.
+        annotations: all of the photo; those without an outline that encloses something come as boxes, for the prompter to draw.
         gone: keys of those that go.
         size: (H, W) of the photo.
         find: classes, in the segmenters' words, of which the segmenter shall find more.
@@ -34,7 +34,7 @@ def request_for(
         instance, box = one.instance(size), one.pixel_box(size)
         if instance is not None:
             (instances if one.key in gone else spare).append(instance)
-        elif one.key in gone and box is not None and one.segmentation is None:
+        elif one.key in gone and box is not None:
             boxes.append(box)
     return Request(remove=list(find), boxes=boxes, instances=instances, spare=spare)
 
@@ -47,20 +47,26 @@ def fill(remover: Remover, photo: PhotoLike, request: Request, *, max_hole: floa
     return remover.complete(work)
 
 
+def unfilled(annotations: Iterable[Annotation], gone: Collection[Key], hole: Mask) -> list[Key]:
+    """Keys of those that should have gone and of which the hole has nothing: the object is still to be seen, wherever it is."""
+    return [one.key for one in annotations if one.key in gone and not _share(one, hole)[0]]
+
+
 def covered(annotations: Iterable[Annotation], hole: Mask) -> frozenset[Key]:
     """Keys of the annotations whose objects a hole has taken; see `GONE_OUTLINE`."""
+    shares = {one.key: _share(one, hole) for one in annotations}
+    return frozenset(key for key, (share, least) in shares.items() if least and share >= least)
+
+
+def _share(one: Annotation, hole: Mask) -> tuple[float, float]:
+    """Share of an annotation's outline, or else of its box, that a hole covers, and the least for its object to be gone; zeros where
+    neither holds a pixel."""
     size = (hole.shape[0], hole.shape[1])
-    keys: set[Key] = set()
-    for one in annotations:
-        instance, box = one.instance(size), one.pixel_box(size)
-        if instance is not None:
-            x0, y0, x1, y1 = instance.box
-            share, least = float(hole[y0:y1, x0:x1][instance.crop].mean()), GONE_OUTLINE
-        elif box is not None:
-            x0, y0, x1, y1 = box
-            share, least = float(hole[y0:y1, x0:x1].mean()), GONE_BOX
-        else:
-            continue
-        if share >= least:
-            keys.add(one.key)
-    return frozenset(keys)
+    instance, box = one.instance(size), one.pixel_box(size)
+    if instance is not None:
+        x0, y0, x1, y1 = instance.box
+        return float(hole[y0:y1, x0:x1][instance.crop].mean()), GONE_OUTLINE
+    if box is not None:
+        x0, y0, x1, y1 = box
+        return float(hole[y0:y1, x0:x1].mean()), GONE_BOX
+    return 0.0, 0.0

@@ -11,7 +11,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,13 +21,14 @@ from PIL import Image
 
 from objremove import pipeline
 from objremove.dataset.check import Check, look_again
+from objremove.dataset.ledger import Ledger, checksum_of, plain_edit, read_edit
 from objremove.dataset.plan import Dataset, Settings, Skip, Task, tasks_of
-from objremove.dataset.retouch import covered, request_for
-from objremove.dataset.sample import Annotation, Change, Edit, Key, Sample
+from objremove.dataset.retouch import covered, request_for, unfilled
+from objremove.dataset.sample import Annotation, Edit, Key, Sample
 from objremove.dataset.surgery import operate
 from objremove.dataset.vocabulary import for_segmenter
 from objremove.errors import ObjRemoveError, PhotoError
-from objremove.folder.manifest import FAILED, REMOVED, SKIPPED, UNMATCHED, Manifest, fingerprint
+from objremove.folder.manifest import FAILED, REMOVED, SKIPPED, UNDONE, UNMATCHED, Manifest, fingerprint
 from objremove.folder.plan import Item
 from objremove.folder.run import Listener, Silence, Tally, one_line
 from objremove.photo import write_atomic
@@ -50,6 +51,7 @@ class _Turn:
     sample: Sample
     task: Task
     item: Item
+    checksum: str | None  # of its label files
 
 
 def run(
@@ -85,7 +87,7 @@ class _Run:
         self._words = for_segmenter(settings.labels) if needs_segmenter else {}
         self._find = tuple(dict.fromkeys(self._words.values())) if settings.masks != "annotations" else ()
         self._planned: list[tuple[Dataset, str]] = []
-        self._names: frozenset[str] = frozenset()
+        self._ledger = Ledger(manifest)
         self._tally = Tally()
 
     def do(self, datasets: Sequence[Dataset]) -> Tally:
@@ -94,6 +96,7 @@ class _Run:
         self._listener.begins(sum(self._count(dataset) for dataset in datasets), 0)
         for outcome in pipeline.run(self._remover, self._jobs(datasets), self._finish, workers=self._settings.jobs):
             self._take(outcome)
+        self._clear_away()
         self._write_indices(datasets)
         for _, name in self._planned:
             record = self._manifest.get(name)
@@ -109,44 +112,71 @@ class _Run:
 
     def _jobs(self, datasets: Sequence[Dataset]) -> Iterator[Job]:
         for dataset in datasets:
-            self._names = frozenset(dataset.names)
+            own = frozenset(dataset.names)
             for name in dataset.names[: self._settings.limit]:
                 try:
-                    yield from self._jobs_of(dataset, dataset.load(name))
+                    sample = dataset.load(name)
+                    tasks = self._tasks(sample, own)
+                    checksum = checksum_of(sample.files)
                 except (ObjRemoveError, OSError) as error:
-                    source = self._results / dataset.photo_target(name)
-                    self._fail(dataset, Item(source, self._line_name(dataset, name), source), error)
+                    item = self._plan(dataset, self._results / dataset.photo_target(name), name)
+                    self._fail(item, error)
+                else:
+                    yield from self._jobs_of(dataset, sample, tasks, checksum)
 
-    def _jobs_of(self, dataset: Dataset, sample: Sample) -> Iterator[Job]:
-        for task in tasks_of(sample, self._settings):
-            if isinstance(task, Task) and task.name != sample.name and task.name in self._names:
+    def _tasks(self, sample: Sample, own: frozenset[str]) -> list[Task | Skip]:
+        """What the sample becomes; raises PhotoError where a photo made of it would replace one of the dataset's own."""
+        tasks = list(tasks_of(sample, self._settings))
+        for task in tasks:
+            if isinstance(task, Task) and task.name != sample.name and task.name in own:
                 raise PhotoError(
                     f"{sample.path}: {task.name} would be a photo made of it, and is one of the dataset's own"
                 )
+        return tasks
+
+    def _jobs_of(
+        self, dataset: Dataset, sample: Sample, tasks: Sequence[Task | Skip], checksum: str | None
+    ) -> Iterator[Job]:
+        is_edited = any(isinstance(task, Task) and task.edited for task in tasks)
+        for task in tasks:
             if isinstance(task, Skip):
-                name = self._line_name(dataset, sample.name)
-                self._planned.append((dataset, name))
-                if not self._was_left_out(name):
-                    self._tell(self._manifest.append(name, SKIPPED, {"reason": task.reason}))
+                item = self._plan(dataset, sample.path, sample.name)
+                turn = _Turn(dataset, sample, Task(sample.name, edited=False), item, checksum)
+                if not self._was_left_out(turn):
+                    self._tell(self._leave_out(turn, task.reason))
                 continue
-            item = Item(
-                sample.path, self._line_name(dataset, task.name), self._results / dataset.photo_target(task.name)
-            )
-            self._planned.append((dataset, item.name))
-            if self._is_settled(item):
+            turn = _Turn(dataset, sample, task, self._plan(dataset, sample.path, task.name), checksum)
+            if self._is_settled(turn):
                 continue
-            if not task.edited:
-                self._tell(self._pass_on(_Turn(dataset, sample, task, item)))
+            try:
+                job = self._job(turn, look=is_edited)
+            except (ObjRemoveError, OSError) as error:
+                self._fail(turn.item, error)
                 continue
-            size, turned = _look(sample.path)
-            if turned:
-                reason = "its EXIF orientation turns it, and labels may mean either way up"
-                self._tell(self._manifest.append(item.name, SKIPPED, {"reason": reason}))
-            elif sample.size not in (None, size):
-                raise PhotoError(f"{sample.path}: is {size[1]}x{size[0]}, and its labels are for another size")
-            else:
-                request = request_for(self._known(sample), task.gone, size, find=self._find)
-                yield Job(_Turn(dataset, replace(sample, size=size), task, item), sample.path, request)
+            if job is not None:
+                yield job
+
+    def _job(self, turn: _Turn, *, look: bool) -> Job | None:
+        """What the pipeline is to do for a photo; None where it is done with already.
+
+        `look`: it, or another photo that is made of the same one, is edited, so its labels must fit what is stored.
+        """
+        if not look:
+            self._tell(self._pass_on(turn))
+            return None
+        sample = turn.sample
+        size, turned = _look(sample.path)
+        if turned:
+            reason = "its EXIF orientation turns it, and labels may mean either way up"
+            self._tell(self._leave_out(turn, reason))
+            return None
+        if sample.size not in (None, size):
+            raise PhotoError(f"{sample.path}: is {size[1]}x{size[0]}, and its labels are for another size")
+        if not turn.task.edited:
+            self._tell(self._pass_on(turn))
+            return None
+        request = request_for(self._known(sample), turn.task.gone, size, find=self._find)
+        return Job(replace(turn, sample=replace(sample, size=size)), sample.path, request)
 
     def _known(self, sample: Sample) -> list[Annotation]:
         """The annotations that say where objects are; of the classes that go, a segmenter may be asked instead."""
@@ -154,21 +184,28 @@ class _Run:
             return list(sample.annotations)
         return [one for one in sample.annotations if one.label not in self._settings.labels]
 
-    def _line_name(self, dataset: Dataset, name: str) -> str:
-        return (self._results / dataset.photo_target(name)).relative_to(self._out).as_posix()
+    def _plan(self, dataset: Dataset, source: Path, name: str) -> Item:
+        """A photo of the result, which the indices will ask for."""
+        target = self._results / dataset.photo_target(name)
+        item = Item(source, target.relative_to(self._out).as_posix(), target)
+        self._planned.append((dataset, item.name))
+        return item
 
-    def _is_settled(self, item: Item) -> bool:
-        return self._was_left_out(item.name) or self._manifest.is_settled(item, retry_failed=True)
+    def _is_settled(self, turn: _Turn) -> bool:
+        is_known = self._ledger.is_labelled_as_before(turn.item.name, turn.checksum)
+        return self._was_left_out(turn) or (is_known and self._manifest.is_settled(turn.item, retry_failed=True))
 
-    def _was_left_out(self, name: str) -> bool:
-        record = self._manifest.get(name)
-        return record is not None and record.status == SKIPPED and record.run == self._manifest.run
+    def _was_left_out(self, turn: _Turn) -> bool:
+        record = self._manifest.get(turn.item.name)
+        is_known = self._ledger.is_labelled_as_before(turn.item.name, turn.checksum)
+        return is_known and record is not None and record.status == SKIPPED and record.run == self._manifest.run
 
     # ------------------------------------------------------------------ photos
 
     def _pass_on(self, turn: _Turn) -> dict[str, Any]:
         """A photo that is not edited, with the labels that it has."""
-        turn.dataset.write_photo_labels(Edit(turn.sample.name, turn.task.name), self._results)
+        edit = Edit(turn.sample.name, turn.task.name)
+        files = [*turn.dataset.write_photo_labels(edit, self._results), turn.item.target]
         source = fingerprint(turn.item.source)
         if source is None:
             raise PhotoError(f"{turn.item.source}: is not there")
@@ -176,9 +213,9 @@ class _Run:
         fields = {
             "source": {"path": str(turn.item.source), **source},
             "output": output,
-            "labels": _labels(Edit(turn.sample.name, turn.task.name)),
+            "labels": plain_edit(edit),
         }
-        line = self._manifest.append(turn.item.name, UNMATCHED, fields)
+        line = self._say(turn.item.name, UNMATCHED, fields, files, turn.checksum)
         _place(turn.item.source, turn.item.target, link=self._settings.untouched != "copy")
         return line
 
@@ -191,12 +228,16 @@ class _Run:
             if settings.untouched != "omit" and not named:
                 return self._pass_on(turn)
             return self._leave_out(turn, "nothing of the classes was found in it")
-        if (share := float(result.mask.mean())) > settings.max_hole:
-            return self._leave_out(
-                turn, f"{share:.0%} of it would be filled, and --max-hole is {settings.max_hole:.0%}"
-            )
+        if reason := self._too_large(result.mask):
+            return self._leave_out(turn, reason)
         gone = turn.task.gone | (covered(named, result.mask) if settings.masks != "annotations" else frozenset())
+        if still := unfilled(sample.annotations, gone, result.mask):
+            return self._leave_out(
+                turn, f"nothing could be filled of annotation {still[0]}, whose outline and box show no object"
+            )
         result, check = self._checked(sample, gone, result)
+        if reason := self._too_large(result.mask):  # the hole has grown
+            return self._leave_out(turn, reason)
         surgery = operate(sample.annotations, result.mask, gone, min_visible=settings.min_visible)
         edit = Edit(sample.name, turn.task.name, gone | surgery.dropped, surgery.changed)
         left = [one.key for one in named if one.key not in edit.removed]
@@ -209,16 +250,20 @@ class _Run:
             **result.to_dict(),
             "warnings": [*result.warnings, *warnings],
             "seed": settings.seed,
-            "labels": _labels(edit),
+            "labels": plain_edit(edit),
             "neighbours": [one.to_dict() for one in surgery.neighbours],
             "left": [] if settings.per_instance else left,
             "check": None if check is None else check.to_dict(),
         }
-        self._write_labels(turn, edit, result.mask)
-        line = self._manifest.append(turn.item.name, REMOVED, fields)
+        files = [*self._write_labels(turn, edit, result.mask), turn.item.target]
+        line = self._say(turn.item.name, REMOVED, fields, files, turn.checksum)
         turn.item.target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(turn.item.target, data)
         return line
+
+    def _too_large(self, hole: Mask) -> str | None:
+        share, most = float(hole.mean()), self._settings.max_hole
+        return f"{share:.1%} of it would be filled, and --max-hole is {most:.1%}" if share > most else None
 
     def _checked(self, sample: Sample, gone: frozenset[Key], result: Result) -> tuple[Result, Check | None]:
         """The result after the segmenter has looked at it, where it was asked to."""
@@ -230,21 +275,38 @@ class _Run:
         rounds = self._settings.check
         return look_again(self._remover, result, [one for one in staying if one], words, rounds=rounds)
 
-    def _write_labels(self, turn: _Turn, edit: Edit, hole: Mask) -> None:
-        turn.dataset.write_photo_labels(edit, self._results, hole)
+    def _write_labels(self, turn: _Turn, edit: Edit, hole: Mask) -> list[Path]:
+        """Write all of a result but its photo, and answer the files."""
+        files = turn.dataset.write_photo_labels(edit, self._results, hole)
         if self._settings.mode == "counterfactual":
-            turn.dataset.write_photo_labels(Edit(edit.source, edit.source), self._out / WITH)
-            _place(turn.sample.path, self._out / WITH / turn.dataset.photo_target(edit.source), link=True)
             path = self._out / _hole_of(turn.dataset, edit)
             path.parent.mkdir(parents=True, exist_ok=True)
             buffer = io.BytesIO()
             Image.fromarray(hole).save(buffer, "PNG")
             write_atomic(path, buffer.getvalue())
+            original = self._out / WITH / turn.dataset.photo_target(edit.source)
+            with self._ledger.lock:  # it may be another variant's, too, that is left out just now
+                shared = turn.dataset.write_photo_labels(Edit(edit.source, edit.source), self._out / WITH)
+                _place(turn.sample.path, original, link=True)
+                self._ledger.claim(turn.item.name, [*shared, original])
+            files = [*files, path, *shared, original]
+        return files
 
     def _leave_out(self, turn: _Turn, reason: str) -> dict[str, Any]:
-        return self._manifest.append(turn.item.name, SKIPPED, {"reason": reason})
+        return self._say(turn.item.name, SKIPPED, {"reason": reason}, checksum=turn.checksum)
 
     # ------------------------------------------------------------------ the report
+
+    def _say(
+        self,
+        name: str,
+        status: str,
+        fields: Mapping[str, Any],
+        files: Iterable[Path] = (),
+        checksum: str | None = None,
+    ) -> dict[str, Any]:
+        """Write a photo's line; files of an earlier one that it has no longer are deleted first."""
+        return self._manifest.append(name, status, {**fields, **self._ledger.settle(name, files, checksum)})
 
     def _tell(self, line: Mapping[str, Any]) -> None:
         """Count a line, and pass it on; in the thread that reads the outcomes."""
@@ -254,16 +316,23 @@ class _Run:
 
     def _take(self, outcome: Outcome[dict[str, Any]]) -> None:
         if outcome.value is None:
-            self._fail(None, outcome.job.key.item, outcome.failure)
+            self._fail(outcome.job.key.item, outcome.failure)
         else:
             self._tell(outcome.value)
 
-    def _fail(self, dataset: Dataset | None, item: Item, error: Exception) -> None:
-        if dataset is not None and (dataset, item.name) not in self._planned[-1:]:
-            self._planned.append((dataset, item.name))
+    def _fail(self, item: Item, error: Exception) -> None:
         self._listener.failed(item, error)
         fields = {"reason": one_line(error, item.source), "source": None, "output": None}
-        self._tell(self._manifest.append(item.name, FAILED, fields))
+        self._tell(self._say(item.name, FAILED, fields))
+
+    def _clear_away(self) -> None:
+        """What earlier runs made and this one did not, of photos that it was to look at, is no part of the result."""
+        planned = {name for _, name in self._planned}
+        for name in self._ledger.photos:
+            record = self._manifest.get(name)
+            is_other = record is None or record.run != self._manifest.run
+            if is_other or (self._settings.limit is None and name not in planned):
+                self._say(name, UNDONE, {})
 
     # ------------------------------------------------------------------ what speaks of all photos
 
@@ -301,27 +370,12 @@ class _Run:
                 if record is not None and record.run == self._manifest.run and record.output is not None:
                     report.seek(record.offset)
                     line = json.loads(report.readline())
-                    yield dataset, _edit(line["labels"]), line
+                    yield dataset, read_edit(line["labels"]), line
 
 
 def _hole_of(dataset: Dataset, edit: Edit) -> Path:
     """Where a hole's mask goes; the photo's own suffix stays, for two photos may differ in nothing else."""
     return Path(HOLES) / f"{dataset.photo_target(edit.name)}.png"
-
-
-def _labels(edit: Edit) -> dict[str, Any]:
-    """An edit as plain data; pairs rather than an object for what changed, for its keys are numbers."""
-    return {
-        "sample": edit.source,
-        "name": edit.name,
-        "removed": sorted(edit.removed, key=str),
-        "changed": [[key, change.to_dict()] for key, change in edit.changed.items()],
-    }
-
-
-def _edit(data: Mapping[str, Any]) -> Edit:
-    changed = {key: Change.from_dict(change) for key, change in data["changed"]}
-    return Edit(data["sample"], data["name"], frozenset(data["removed"]), changed)
 
 
 def _look(path: Path) -> tuple[tuple[int, int], bool]:

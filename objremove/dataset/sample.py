@@ -35,6 +35,7 @@ class Annotation:
         segmentation: its outline; None where only the box is known.
         crowd: it stands for many objects that nobody told apart.
         flags: what else the file says of it, e.g. `difficult`, `truncated`.
+        keypoints: (x, y) of each in pixels of the photo, in the order of the format; None for one that nobody labelled.
         record: the format's own record.
     """
 
@@ -44,6 +45,7 @@ class Annotation:
     segmentation: Segmentation | None = None
     crowd: bool = False
     flags: tuple[str, ...] = ()
+    keypoints: tuple[tuple[float, float] | None, ...] = ()
     record: Any = None
 
     def instance(self, size: tuple[int, int]) -> Instance | None:
@@ -71,6 +73,7 @@ class Sample:
         size: (H, W) that the labels are drawn for; None where the file doesn't say.
         annotations: in the order of the file.
         record: the format's own record of the photo.
+        files: the label files that speak of this photo alone, those that are there.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Sample:
     size: tuple[int, int] | None
     annotations: tuple[Annotation, ...]
     record: Any = None
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,23 +90,30 @@ class Change:
 
     Attributes:
         box: sides that didn't move are the annotation's own, to the last bit.
-        segmentation: the outline that is left; None for an annotation that has none.
-        area: pixels that are left; None without an outline.
+        segmentation: the outline that is left; None where it has none, or all of it is left.
+        area: pixels that are left; None like the outline.
+        lost_keypoints: places, from 0 on, of the keypoints that lay in the hole.
     """
 
     box: Box | None
     segmentation: Segmentation | None
     area: int | None
+    lost_keypoints: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"box": self.box and list(self.box), "segmentation": self.segmentation, "area": self.area}
+        return {
+            "box": self.box and list(self.box),
+            "segmentation": self.segmentation,
+            "area": self.area,
+            "lost_keypoints": list(self.lost_keypoints),
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Change:
         """The inverse of `to_dict`."""
-        box = data["box"]
-        return cls(None if box is None else (box[0], box[1], box[2], box[3]), data["segmentation"], data["area"])
+        box, lost = data["box"], tuple(data.get("lost_keypoints", ()))
+        return cls(None if box is None else (box[0], box[1], box[2], box[3]), data["segmentation"], data["area"], lost)
 
 
 @dataclass(frozen=True, eq=False)

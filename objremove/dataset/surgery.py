@@ -2,7 +2,7 @@
 
 An object whose mask the hole took a part of keeps the rest: mask minus hole, and a box whose sides move only where the mask's did.
 Where less than a given share of it is left, its label goes too. A box without a mask does not say which of its pixels are the
-object's, so it stays as it was and is flagged, or goes where the hole covers nearly all of it.
+object's, so it stays as it was and is flagged, or goes where the hole covers nearly all of it. Keypoints in the hole are lost.
 """
 
 from __future__ import annotations
@@ -31,16 +31,19 @@ class Neighbour:
     Attributes:
         visible: share of its mask, or else of its box, that lies outside the hole.
         became: `recomputed`; `flagged`, a box that was left as it was; `dropped`, less than the least share is visible.
+        lost_keypoints: how many of its keypoints lay in the hole.
     """
 
     key: Key
     label: str
     visible: float
     became: Literal["recomputed", "flagged", "dropped"]
+    lost_keypoints: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"id": self.key, "label": self.label, "visible": round(self.visible, 4), "became": self.became}
+        data = {"id": self.key, "label": self.label, "visible": round(self.visible, 4), "became": self.became}
+        return {**data, "lost_keypoints": self.lost_keypoints} if self.lost_keypoints else data
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,30 +70,40 @@ def operate(
         gone: keys of those that were removed: they are not looked at.
         min_visible: see `MIN_VISIBLE`, 0..1.
     """
-    size = (hole.shape[0], hole.shape[1])
     neighbours: list[Neighbour] = []
     changed: dict[Key, Change] = {}
     for one in annotations:
         if one.key in gone:
             continue
-        whole = one.instance(size)
-        if whole is None:
-            visible = _visible_box(one, hole)
-            if visible < 1:
-                became: Literal["flagged", "dropped"] = "dropped" if visible < min_visible else "flagged"
-                neighbours.append(Neighbour(one.key, one.label, visible, became))
-            continue
-        left = whole.minus(hole)
-        if left is whole:
-            continue
-        visible = 0.0 if left is None else left.area / whole.area
-        if left is None or visible < min_visible:
+        visible, change = _left(one, hole)
+        if visible < min_visible or not visible:
             neighbours.append(Neighbour(one.key, one.label, visible, "dropped"))
-            continue
-        neighbours.append(Neighbour(one.key, one.label, visible, "recomputed"))
-        outline = outlined(left.mask, one.segmentation or [])
-        changed[one.key] = Change(moved(one.box, whole, left), outline, left.area)
+        elif visible < 1 or change is not None:
+            lost = 0 if change is None else len(change.lost_keypoints)
+            is_box = visible < 1 and (change is None or change.segmentation is None)
+            neighbours.append(Neighbour(one.key, one.label, visible, "flagged" if is_box else "recomputed", lost))
+            changed |= {} if change is None else {one.key: change}
     return Surgery(tuple(neighbours), changed)
+
+
+def _left(one: Annotation, hole: Mask) -> tuple[float, Change | None]:
+    """The share of an annotation, 0..1, that is visible beside a hole, and what changes in it; None where nothing does."""
+    lost = tuple(place for place, point in enumerate(one.keypoints) if point is not None and _holds(hole, point))
+    whole = one.instance((hole.shape[0], hole.shape[1]))
+    left = None if whole is None else whole.minus(hole)
+    if whole is None or left is whole:
+        visible = 1.0 if whole is not None else _visible_box(one, hole)
+        return visible, Change(one.box, None, None, lost) if lost else None
+    if left is None:
+        return 0.0, None
+    outline = outlined(left.mask, one.segmentation or [])
+    return left.area / whole.area, Change(moved(one.box, whole, left), outline, left.area, lost)
+
+
+def _holds(hole: Mask, point: tuple[float, float]) -> bool:
+    """Whether the pixel (x, y) lies in a hole."""
+    x, y = int(point[0]), int(point[1])
+    return 0 <= y < hole.shape[0] and 0 <= x < hole.shape[1] and bool(hole[y, x])
 
 
 def moved(box: Box | None, whole: Instance, left: Instance) -> Box | None:

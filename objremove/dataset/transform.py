@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 from objremove.classes import COCO
 from objremove.dataset.parts import BoxFormat, Parts, bare_image, image_size, like_image, replaced
-from objremove.dataset.retouch import fill, request_for
+from objremove.dataset.retouch import fill, request_for, unfilled
 from objremove.dataset.sample import Annotation, decode, encode
 from objremove.dataset.surgery import MIN_VISIBLE, operate
 from objremove.dataset.voc_masks import CLASSES as VOC_CLASSES
@@ -45,7 +45,8 @@ class RemoveObjects(v2.Transform):  # type: ignore[misc]  # torchvision has no t
 
     Objects that have a mask are cut out by it, those that have only a box by the prompter (SAM, or else GrabCut). Where a
     sample has neither masks nor boxes, the segmenter looks for the classes. Neighbours that the hole took a part of keep
-    the rest, see `objremove.dataset.surgery`. A sample without the classes is passed on as it is.
+    the rest, see `objremove.dataset.surgery`. A sample without the classes is passed on as it is, and so is one with an object of them
+    of which nothing could be filled, for neither its mask nor its box holds a pixel.
 
     Whether a sample is edited is drawn from torch's generator, so `torch.manual_seed` and `DataLoader(generator=)` decide it.
     Models are loaded at first need, once for each process; in a worker of a `DataLoader` they use one thread.
@@ -156,7 +157,7 @@ class RemoveObjects(v2.Transform):  # type: ignore[misc]  # torchvision has no t
         if not gone:
             return None
         result = fill(self._ready(), photo, request_for(annotations, gone, size), max_hole=self.max_hole)
-        if result is None:
+        if result is None or unfilled(annotations, gone, result.mask):
             return None
         surgery = operate(annotations, result.mask, gone, min_visible=self.min_visible)
         keep = [one.key for one in annotations if one.key not in gone | surgery.dropped]

@@ -8,6 +8,7 @@ Boxes count pixels from 1 and hold their last one. A mask's value is an object's
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,8 @@ from objremove.types import Mask
 
 _FLAGS: Final = ("difficult", "truncated", "occluded")
 _CORNERS: Final = ("xmin", "ymin", "xmax", "ymax")
+_OBJECT_LISTS: Final = ("Action", "Layout")
+_WORDS: Final = re.compile(r"\s*\S+")
 _PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
 
@@ -119,7 +122,8 @@ class VocDataset:
             key = f"mask-{number}"
             numbers[key] = number
             annotations.append(Annotation(key, label, tight_box(mask), encode(mask)))
-        return Sample(name, path, _size(tree), tuple(annotations), VocRecord(xml, objects, numbers, masks))
+        files = (*((xml_path,) if xml is not None else ()), *masks.values())
+        return Sample(name, path, _size(tree), tuple(annotations), VocRecord(xml, objects, numbers, masks), files)
 
     # ------------------------------------------------------------------ the way back
 
@@ -127,8 +131,8 @@ class VocDataset:
         """Where the photo of that name goes, below the folder of the result."""
         return self.below / "JPEGImages" / name
 
-    def write_photo_labels(self, edit: Edit, out: Path, hole: Mask | None = None) -> None:
-        """Write the label files of one photo that results.
+    def write_photo_labels(self, edit: Edit, out: Path, hole: Mask | None = None) -> list[Path]:
+        """Write the label files of one photo that results, and return their paths.
 
         Args:
             edit: what became of its labels.
@@ -138,8 +142,9 @@ class VocDataset:
         sample = self.load(edit.source)
         record: VocRecord = sample.record
         stem = Path(edit.name).stem
+        written = {}
         if record.xml is not None:
-            _write(out / self.below / "Annotations" / f"{stem}.xml", _edited_xml(record, sample, edit))
+            written[out / self.below / "Annotations" / f"{stem}.xml"] = _edited_xml(record, sample, edit)
         gone = [record.numbers[key] for key in edit.removed if key in record.numbers]
         for folder, path in record.masks.items():
             data = path.read_bytes()
@@ -148,13 +153,17 @@ class VocDataset:
                 data = edited_mask(
                     data, hole, np.isin(objects, gone) if len(record.masks) == 2 else np.zeros_like(hole)
                 )
-            _write(out / self.below / folder / f"{stem}.png", data)
+            written[out / self.below / folder / f"{stem}.png"] = data
+        for target, new in written.items():
+            _write(target, new)
+        return list(written)
 
     def finish(self, edits: Iterable[Edit], out: Path) -> list[Path]:
         """Write the lists of `ImageSets` for the photos that result, and return their paths.
 
         A line stays for a photo that stays; photos made of another stand where it stood. In the lists of one class (`car_train.txt`) the
-        flag says anew whether the photo shows it: 1, -1, or 0 where all of them are difficult.
+        flag says anew whether the photo shows it: 1, -1, or 0 where all of them are difficult. Lists of objects (`Action`, `Layout`) name
+        them by their place in the XML file: the line of one that went goes, the others get their new numbers.
         """
         by_source: dict[str, list[Edit]] = {}
         for edit in edits:
@@ -165,7 +174,12 @@ class VocDataset:
             label = path.stem.rsplit("_", 1)[0]
             is_class_list = path.parent.name == "Main" and label in self.classes
             lines = path.read_bytes().decode().splitlines(keepends=True)
-            new = [one for line in lines for one in _lines(line, by_source, shown, label if is_class_list else None)]
+            if path.parent.name in _OBJECT_LISTS:
+                new = [one for line in lines for one in _object_lines(line, by_source)]
+            else:
+                new = [
+                    one for line in lines for one in _lines(line, by_source, shown, label if is_class_list else None)
+                ]
             target = out / self.below / path.relative_to(self.root)
             _write(target, "".join(new).encode())
             written.append(target)
@@ -195,6 +209,21 @@ def _lines(
             new = rest[: -len(words[1])].rstrip() + f"{flag:>3}" + new[len(rest) :]
         result.append(new if new.endswith("\n") or edit is edits[-1] else new + "\n")
     return result
+
+
+def _object_lines(line: str, by_source: Mapping[str, list[Edit]]) -> list[str]:
+    """The lines that take the place of one that names an object by its number, as in `2010_006215  2  1`."""
+    words = _WORDS.findall(line)
+    number = int(words[1]) if len(words) > 1 and words[1].strip().isdigit() else 0
+    result = []
+    for edit in by_source.get(words[0].strip(), []) if words else []:
+        if number not in edit.removed:
+            before = sum(isinstance(key, int) and key < number for key in edit.removed)
+            new = [words[0].replace(words[0].strip(), Path(edit.name).stem), *words[1:]]
+            if number:
+                new[1] = words[1].replace(words[1].strip(), str(number - before))
+            result.append("".join(new) + line[len("".join(words)) :])
+    return [one if one.endswith("\n") else f"{one}\n" for one in result[:-1]] + result[-1:]
 
 
 # ---------------------------------------------------------------------- reading

@@ -2,6 +2,7 @@
 
     class cx cy width height            a box, in shares of the photo's sides
     class x1 y1 x2 y2 x3 y3 ...         one polygon: it has no gaps, and parts are joined by a line
+    class cx cy width height x y v ...  a box and keypoints, where `data.yaml` has `kpt_shape: [17, 3]`
 
 `images` in a photo's path becomes `labels` in its labels' path. Lines that don't change are passed on as they are.
 """
@@ -40,7 +41,7 @@ class YoloDataset:
             self._text = self.path.read_bytes().decode()
         except (OSError, UnicodeDecodeError) as error:
             raise DatasetError(f"{self.path}: cannot be read ({error})") from None
-        self._keypoints = 0
+        self._keypoints = (0, 0)
         self._by_name: dict[str, Path] = {}
         self._lists: list[Path] = []
         if self.path.suffix == ".txt":
@@ -65,7 +66,8 @@ class YoloDataset:
             if isinstance(names, dict) and sorted(names) != list(range(len(names))):
                 raise ValueError("names are not numbered from 0 on")
             self.root = self._resolve(Path(str(data.get("path") or ".")), self.path.parent)
-            self._keypoints = math.prod(data.get("kpt_shape") or (0,))
+            count, numbers = data.get("kpt_shape") or (0, 0)
+            self._keypoints = int(count), int(numbers)
         except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise DatasetError(
                 f"{self.path}: is no YOLO data file ({type(error).__name__}: {' '.join(str(error).split())})"
@@ -128,7 +130,8 @@ class YoloDataset:
             for number, line in enumerate(lines, start=1)
             if line.strip() and size is not None
         )
-        return Sample(name, photo, size, annotations, lines if labels.is_file() else None)
+        files = (labels,) if labels.is_file() else ()
+        return Sample(name, photo, size, annotations, lines if files else None, files)
 
     def _annotation(self, number: int, line: str, size: tuple[int, int], path: Path) -> Annotation:
         words = line.split()
@@ -142,13 +145,21 @@ class YoloDataset:
         except (ValueError, IndexError) as error:
             raise DatasetError(f"{path}: line {number} is no label of {len(self.classes)} classes ({error})") from None
         height, width = size
-        if not self._keypoints and len(values) >= 6 and len(values) % 2 == 0:
+        if not self._keypoints[0] and len(values) >= 6 and len(values) % 2 == 0:
             polygon = [value * (height if place % 2 else width) for place, value in enumerate(values)]
             box = (min(polygon[::2]), min(polygon[1::2]), max(polygon[::2]), max(polygon[1::2]))
             return Annotation(number, label, box, [polygon], record=line)
         cx, cy, across, down = values[:4]
         box = ((cx - across / 2) * width, (cy - down / 2) * height, (cx + across / 2) * width, (cy + down / 2) * height)
-        return Annotation(number, label, box, None, record=line)
+        return Annotation(number, label, box, None, keypoints=self._points(values[4:], size), record=line)
+
+    def _points(self, values: Sequence[float], size: tuple[int, int]) -> tuple[tuple[float, float] | None, ...]:
+        """The keypoints in pixels; none where the file has no third number to say that one is not labelled."""
+        count, numbers = self._keypoints
+        if numbers != 3 or len(values) < 3 * count:
+            return ()
+        points = (values[start : start + 3] for start in range(0, 3 * count, 3))
+        return tuple((x * size[1], y * size[0]) if v > 0 else None for x, y, v in points)
 
     # ------------------------------------------------------------------ the way back
 
@@ -156,19 +167,20 @@ class YoloDataset:
         """Where the photo of that name goes, below the folder of the result."""
         return Path(name)
 
-    def write_photo_labels(self, edit: Edit, out: Path, hole: Any = None) -> None:
-        """Write the label file of one photo that results; none where the source has none."""
+    def write_photo_labels(self, edit: Edit, out: Path, hole: Any = None) -> list[Path]:
+        """Write the label file of one photo that results, and return its path; none where the source has none."""
         sample = self.load(edit.source)
         if sample.record is None:
-            return
-        by_key = {one.key: one for one in sample.annotations}
+            return []
         lines = []
         for number, line in enumerate(sample.record, start=1):
             if number in edit.changed and sample.size is not None:
-                line = _edited_line(line, by_key[number], edit.changed[number], sample.size)
+                line = _edited_line(line, edit.changed[number], sample.size)
             if number not in edit.removed:
                 lines.append(line)
-        _write(out / labels_path(Path(edit.name)), "".join(lines).encode())
+        target = out / labels_path(Path(edit.name))
+        _write(target, "".join(lines).encode())
+        return [target]
 
     def finish(self, edits: Iterable[Edit], out: Path) -> list[Path]:
         """Write `data.yaml` or `classes.txt` and the lists of photos that it names, and return their paths.
@@ -185,13 +197,14 @@ class YoloDataset:
         )
         written = {out / self.path.name: text}
         for listing in self._lists:
+            target = out / self._name(listing)
             lines = [
-                f"./{edit.name}"
+                _line_of(out / edit.name, target)
                 for line in listing.read_text().splitlines()
                 if line.strip()
                 for edit in by_source.get(self._name(_listed(line, listing)), ())
             ]
-            written[out / self._name(listing)] = "".join(f"{line}\n" for line in lines)
+            written[target] = "".join(f"{line}\n" for line in lines)
         for target, new in written.items():
             _write(target, new.encode())
         return list(written)
@@ -221,6 +234,13 @@ def _listed(line: str, listing: Path) -> Path:
     return path if path.is_absolute() else (listing.parent / path).absolute()
 
 
+def _line_of(photo: Path, listing: Path) -> str:
+    """A photo's line in a list: `./` is the list's own folder for those who read it, and nothing leads above that, so a photo
+    that does not lie below it is named by its whole path."""
+    photo, folder = photo.absolute(), listing.parent.absolute()
+    return f"./{photo.relative_to(folder).as_posix()}" if photo.is_relative_to(folder) else str(photo)
+
+
 def _photo_size(path: Path) -> tuple[int, int]:
     from PIL import Image
 
@@ -231,20 +251,15 @@ def _photo_size(path: Path) -> tuple[int, int]:
         raise DatasetError(f"{path}: its size cannot be read ({error})") from None
 
 
-def _edited_line(line: str, old: Annotation, change: Change, size: tuple[int, int]) -> str:
-    """The line with its polygon drawn anew, or with those numbers of its box that moved."""
+def _edited_line(line: str, change: Change, size: tuple[int, int]) -> str:
+    """The line with its polygon drawn anew, or with 0 0 0 for the keypoints that are lost."""
     words, ending = line.split(), line[len(line.rstrip()) :]
     height, width = size
-    if old.segmentation is not None and change.segmentation is not None:
+    if change.segmentation is not None:
         polygon = joined(as_polygons(change.segmentation, size))
-        numbers = [f"{value / (height if place % 2 else width):.6f}" for place, value in enumerate(polygon)]
-        return " ".join([words[0], *numbers]) + ending
-    if old.box is None or change.box is None:
-        return line
-    for axis, side in ((0, width), (1, height)):
-        low, high = change.box[axis], change.box[axis + 2]
-        if (low, high) != (old.box[axis], old.box[axis + 2]):
-            words[1 + axis], words[3 + axis] = f"{(low + high) / 2 / side:.6f}", f"{(high - low) / side:.6f}"
+        words[1:] = [f"{value / (height if place % 2 else width):.6f}" for place, value in enumerate(polygon)]
+    for place in change.lost_keypoints:
+        words[5 + 3 * place : 8 + 3 * place] = ["0", "0", "0"]
     return " ".join(words) + ending
 
 
