@@ -56,6 +56,7 @@ class Remover:
         seed: for inpainters that draw random numbers.
         max_megapixels: larger photos are refused before they are decoded.
         on_download: called with (bytes received, bytes in all) while weights are fetched.
+        shelf: models that others share; what is said here of models, device, precision and downloads is then theirs to say.
 
     Raises:
         UsageError: an argument that means nothing; a device that isn't there is found out at first need.
@@ -80,6 +81,7 @@ class Remover:
         seed: int = 0,
         max_megapixels: float = 250.0,
         on_download: Callable[[int, int], None] | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         if confidence is not None and not 0 <= confidence <= 1:
             raise UsageError(f"confidence {confidence}: take a number from 0 to 1")
@@ -89,7 +91,7 @@ class Remover:
             raise UsageError(f"seed {seed}: take a number from 0 to {2**31 - 1}")
         if threads is not None and threads < 1:
             raise UsageError(f"threads {threads}: take 1 or more")
-        self.shelf = Shelf(
+        self.shelf = shelf or Shelf(
             os.fspath(segmenter),
             os.fspath(prompter),
             os.fspath(inpainter),
@@ -242,16 +244,17 @@ class Remover:
         )
         targets.check_inside(opened.size)
         masks = list(request.masks)
-        given = [*(request.instances or ()), *_own(masks, opened)]
+        given, staying = [*(request.instances or ()), *_own(masks, opened)], list(_own(request.keep_masks, opened))
         if not (targets.remove or targets.points or targets.boxes or masks or request.instances is not None):
             raise UsageError("nothing to remove was named: give class names, points, boxes or a mask")
         found = self._found(opened.pixels, targets, steps, named=not says_all(remove))
         chosen = choose(found, targets)
         kept = [*(one for one in found if one not in chosen), *request.spare]
         refined = self._refined(opened.pixels, chosen, steps)
-        going = by_falling_area([*refined, *self._prompted(opened.pixels, targets, steps), *given])
+        wanted = [*refined, *self._prompted(opened.pixels, targets, steps), *given]
+        going = by_falling_area(_less(wanted, staying, opened.size))
         dilate = self.dilate if request.dilate is None else request.dilate
-        hole = build_hole(going, opened.size, spare=kept, dilate=dilate, feather=self.feather)
+        hole = build_hole(going, opened.size, spare=[*kept, *staying], dilate=dilate, feather=self.feather)
         return Work(opened, hole, tuple(going), tuple(kept), self._planned(opened, hole, steps), steps)
 
     def inpainter(self) -> Inpainter:
@@ -354,6 +357,16 @@ def _own(masks: Iterable[AnyArray], photo: Photo) -> Iterator[Instance]:
         one = Instance.from_mask(_mask(mask, photo), label=OWN_MASK, source="file")
         if one is not None:
             yield one
+
+
+def _less(instances: list[Instance], staying: list[Instance], size: tuple[int, int]) -> list[Instance]:
+    """What is left of each instance outside of what stays, in a photo of `size` = (H, W)."""
+    if not staying:
+        return instances
+    mask = np.zeros(size, np.bool_)
+    for one in staying:
+        one.paint(mask)
+    return [part for one in instances if (part := one.minus(mask))]
 
 
 def _mask(mask: Any, photo: Photo) -> Mask:

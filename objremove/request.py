@@ -23,6 +23,7 @@ class Request:
         instances: objects that others found, of the photo's size: they go as if they had been found here. None: no such list;
             an empty one is a request by which nothing goes.
         spare: objects that others found and that stay: nothing that goes grows into them.
+        keep_masks: (H, W[, C]) arrays, white stays: it is cut out of whatever goes, and nothing grows into it.
         dilate: growth of each object; None: as the `Remover` has it.
     """
 
@@ -33,6 +34,7 @@ class Request:
     masks: Sequence[AnyArray] | Iterable[AnyArray] = ()
     instances: Iterable[Instance] | None = None
     spare: Iterable[Instance] = ()
+    keep_masks: Sequence[AnyArray] | Iterable[AnyArray] = ()
     dilate: str | float | None = None
 
     def __post_init__(self) -> None:

@@ -152,6 +152,28 @@ def test_what_is_kept_is_not_touched_by_what_goes_beside_it(remover):
     assert np.array_equal(result.image[kept.mask], photo[kept.mask])
 
 
+def test_masks_that_stay_are_cut_out_of_what_goes(remover):
+    """The search is the same one: its models, seconds and notes are the result's, and what was kept was found."""
+    photo = scene()
+    left_half = np.zeros(photo.shape[:2], np.uint8)
+    left_half[:, :60] = 255  # cuts the largest person, who spans x = 42 to 78, into two
+    (plain,) = remover.map([photo], "person,car", keep="car")
+    (result,) = remover.map([photo], "person,car", keep="car", keep_masks=[left_half])
+    assert not result.mask[:, :60].any()
+    assert np.array_equal(result.image[:, :60], photo[:, :60])
+    assert result.instances[0].box == (60, 42, 79, 79)
+    assert result.mask[60, 60:79].all()
+    assert (result.models, result.notes) == (plain.models, plain.notes)
+    assert "find" in result.timings
+    assert [one.label for one in result.kept] == ["car"]
+
+
+def test_a_remover_can_be_handed_models_that_others_share(remover):
+    again = objremove.Remover(shelf=remover.shelf)
+    assert again.inpainter() is remover.inpainter()
+    assert np.array_equal(again(scene(), "person").image, remover(scene(), "person").image)
+
+
 def test_colours_hidden_by_transparency_are_not_filled_from(remover):
     pixels = np.zeros((80, 120, 4), np.uint8)
     pixels[:, :60] = (40, 200, 40, 255)

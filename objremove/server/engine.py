@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from objremove.inpainting.fill import fill_windows
 from objremove.instances import Instance
-from objremove.masks import read_mask
 from objremove.photo import format_name
-from objremove.remover import Remover, Work
+from objremove.remover import Remover
 from objremove.request import Request
 from objremove.result import Result
 from objremove.server.intake import Intake, OpenPhoto
@@ -22,7 +20,6 @@ from objremove.server.problems import Problem
 from objremove.server.settings import Settings
 from objremove.server.shelves import Choice, JobShelf, Models, Searches
 from objremove.server.store import Store, StoredPhoto, extension_of
-from objremove.types import Mask
 
 Numbered = tuple[int, Instance]
 
@@ -78,8 +75,7 @@ class Engine:
 
     def warm_up(self) -> None:
         """Load what the server was started with, so that the first client needn't wait for it."""
-        remover = Remover()
-        remover.shelf = JobShelf(self._models, Choice(), Searches(), _silent)
+        remover = Remover(shelf=JobShelf(self._models, Choice(), Searches(), _silent))
         remover.prepare("all", points=["0,0"])
 
     def find(
@@ -119,12 +115,9 @@ class Engine:
         remover = self._remover(
             job, opened, removal.choice, confidence=removal.confidence, dilate=removal.dilate, feather=removal.feather
         )
-        work = self._start(remover, opened, removal)
+        work = remover.start(opened.photo, self._request(removal))
         job.enter("fill")
-        if work.filling is not None:
-            with work.steps.clock.stage("fill"):
-                fill_windows(work.filling, remover.inpainter(), progress=job.progress)
-        result = remover.finish(work)
+        result = remover.complete(work, job.progress)
         job.enter("encode")
         return self._kept(result, removal)
 
@@ -135,32 +128,22 @@ class Engine:
         return self._intake.opened(stored)
 
     def _remover(self, job: Job, opened: OpenPhoto, choice: Choice, **options: Any) -> Remover:
-        remover = Remover(**options, threads=self._settings.threads)
-        remover.shelf = JobShelf(self._models, choice, opened.found, job.enter)
-        return remover
+        shelf = JobShelf(self._models, choice, opened.found, job.enter)
+        return Remover(shelf=shelf, threads=self._settings.threads, **options)
 
-    def _start(self, remover: Remover, opened: OpenPhoto, removal: Removal) -> Work:
-        size = opened.photo.size
-        going = removal.photo.instances(removal.instances)
-        request = Request(
+    def _request(self, removal: Removal) -> Request:
+        photo = removal.photo
+        return Request(
             remove=list(removal.remove),
             keep=list(removal.keep),
             points=list(removal.points),
             boxes=list(removal.boxes),
-            masks=[self._intake.mask(data, size) for data in removal.masks],
-            instances=going if removal.instances else None,
+            masks=[self._intake.mask(data, photo.size) for data in removal.masks],
+            instances=photo.instances(removal.instances) if removal.instances else None,
             # As `--remove person#2` does: what goes doesn't grow into the others of its class.
-            spare=removal.photo.others(removal.instances),
+            spare=photo.others(removal.instances),
+            keep_masks=[self._intake.mask(data, photo.size) for data in removal.keep_masks],
         )
-        work = remover.start(opened.photo, request)
-        if not removal.keep_masks:
-            return work
-        staying = np.zeros(size, np.bool_)
-        for data in removal.keep_masks:
-            staying |= read_mask(self._intake.mask(data, size), size)
-        eraser = Instance.from_mask(staying, label="keep", source="file")
-        cut = [part for one in work.going if (part := without(one, staying))]
-        return remover.start(opened.photo, Request(instances=cut, spare=[*work.kept, *([eraser] if eraser else [])]))
 
     def _kept(self, result: Result, removal: Removal) -> dict[str, Any]:
         source = removal.photo
@@ -214,11 +197,3 @@ def described(one: Instance, key: str | None = None, number: int | None = None) 
     named = {} if key is None else {"id": key, "number": number}
     data = one.to_dict(rle=False)
     return {**named, **data, "outline": outline(one)}
-
-
-def without(one: Instance, staying: Mask) -> Instance | None:
-    """The instance less what must stay; None where nothing is left of it."""
-    x0, y0, x1, y1 = one.box
-    crop = one.crop & ~staying[y0:y1, x0:x1]
-    left = Instance.from_crop(crop, (x0, y0), one.size, label=one.label, score=one.score, source=one.source)
-    return None if left is None else replace(left, boundary_error=one.boundary_error)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 from objremove import models, plugins
 from objremove.errors import UsageError
@@ -17,6 +18,9 @@ from objremove.server.problems import Problem
 from objremove.server.settings import Settings
 from objremove.shelf import Shelf
 from objremove.types import Pixels
+
+if TYPE_CHECKING:
+    import torch
 
 _LOADED_OF_A_KIND = 2
 _KEPT_SEARCHES = 8
@@ -141,6 +145,11 @@ class JobShelf(Shelf):
         }
         self._searches, self._enter = searches, enter
         self.used: dict[str, str | None] = {}
+
+    @cached_property
+    def device(self) -> torch.device:
+        """As `Shelf.device`."""
+        return self._parts["inpainter"].device
 
     def segmenter(self, labels: Iterable[str] = ()) -> Segmenter:
         """As `Shelf.segmenter`."""
