@@ -441,6 +441,58 @@ def test_no_photo_in_a_store_is_written_over(store):
         listed("memory://in/a", "memory://in/b", output="memory://in")
 
 
+def test_patterns_take_no_hidden_folders_and_no_results(tree):
+    for name in ("clean/a.png", ".hid/x.png", "other/.objremove/options.json", "other/deep/y.png", "top.png"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(picture())
+    photos = ["a/x.png", "b/x.png", "top.png"]
+    assert listed(f"{tree}/**", output=tree / "clean") == (photos, [])
+    assert listed(tree, output=tree / "clean") == (photos, [])
+    assert listed(f"{tree}/*/x.png", output=tree / "clean") == (photos[:2], [])
+    assert listed(f"{tree}/.hid/*", output=tree / "clean") == (["x.png"], [])  # the pattern says so itself
+    with pytest.raises(UsageError, match="is the output, too"):
+        listed(f"{tree}/*.png", output=tree)
+
+
+def test_patterns_in_a_store_take_no_results(store):
+    for name in ("/in/x.png", "/in/.hid/x.png", "/in/clean/x.png", "/in/other/x.png", "/in/other/.objremove/lock"):
+        store.pipe_file(name, picture())
+    assert listed("memory://in/**", output="memory://in/clean") == (["x.png"], [])
+    assert listed("memory://in/*.png", output="memory://out") == (["x.png"], [])
+
+
+def test_an_output_may_be_the_next_input(tree):
+    (tree / ".objremove").mkdir()
+    assert listed(tree, output=tree.parent / "out")[0] == ["a/x.png", "b/x.png"]
+
+
+def test_links_are_followed_within_the_folder_and_told_of_elsewhere(tree):
+    outside = tree.parent / "outside.png"
+    outside.write_bytes(picture(3))
+    for name, aim in (("in", tree / "a" / "x.png"), ("out", outside), ("none", tree / "nothing.png")):
+        (tree / f"{name}.png").symlink_to(aim)
+    (tree / "folder").symlink_to(tree / "a")
+    why = {
+        "folder": "a link to a folder is not followed",
+        "none.png": "no regular file",
+        "out.png": "a link that leads out of the folder is not followed",
+    }
+    for one in (tree, f"{tree}/**"):
+        photos, skipped = listed(one, output=tree.parent / "out")
+        assert photos == ["a/x.png", "b/x.png", "in.png"]
+        assert dict(skipped) == why
+    os.utime(tree / "a" / "x.png", (1000, 1000))
+    link = find_files([str(tree)], Folder(str(tree.parent / "out")), task().layout)[0][-1]
+    assert (link.name, link.size, link.mtime_ns) == ("in.png", len(picture()), 1000 * 10**9)
+
+
+def test_a_file_that_two_inputs_name_is_done_once(tree):
+    (tree / "1.png").write_bytes(picture())
+    assert listed(f"{tree}/*.png", tree / "1.png", output=tree / "out")[0] == ["1.png"]
+    (tree / "[1].png").write_bytes(picture())
+    assert listed(tree / "[1].png", output=tree / "out")[0] == ["[1].png"]  # a name, and no pattern
+
+
 def test_which_column_holds_the_pictures_is_asked_where_it_is_not_clear(store):
     file = io.BytesIO()
     pq.write_table(pa.table({"before": [picture(1)], "thumb": [b"small"]}), file)

@@ -6,6 +6,7 @@ import os
 import posixpath
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,73 +19,112 @@ from objremove.folder.plan import STATE, Layout, is_junk
 def find_files(inputs: Sequence[str], output: Folder, layout: Layout) -> tuple[list[File], list[tuple[str, str]]]:
     """The photos and shards of folders, files and patterns, and (name, reason) of files that are neither.
 
-    One folder's files are named by their place in it; of several folders each puts its own name before. Hidden files and sidecars
-    are passed over without a word.
+    One folder's files are named by their place in it; of several folders each puts its own name before. Hidden files and folders, sidecars,
+    and results of this program are passed over without a word.
 
     Raises:
         PhotoError: no such file or folder; nothing to work on in any of them.
         UsageError: two photos would write one file, or one of them would be written over; an input is the output.
     """
     roots = [Folder(one) for one in inputs]
-    files: list[File] = []
-    others: list[tuple[str, str]] = []
+    avoid = _place(output.url_of(output.path))
+    files: dict[tuple[str, str], File] = {}
+    others: dict[str, str] = {}
     for root in roots:
-        if root.path == output.path and root.fs.protocol == output.fs.protocol:
-            raise UsageError(f"{root.url} is the output, too: name another --output")
-        for path, info, name in _listed(root, output, several=len(roots) > 1):
-            file = _file(root, path, info, name)
+        for path, info, name, reason in _listed(root, avoid, several=len(roots) > 1):
             if is_junk(posixpath.basename(name)):
                 continue
-            if file.kind is None:
-                others.append((name, "no photo by its name"))
+            file = _file(root, path, info, name)
+            if reason or file.kind is None:
+                others[name] = reason or "no photo by its name"
             else:
-                files.append(file)
+                files[file.url, name] = file  # two inputs may name it
     if not files:
         raise PhotoError(f"{', '.join(inputs)}: no photo, .tar or .parquet is there")
-    _check_names(files, layout, output)
-    return files, others
+    found = list(files.values())
+    _check_names(found, layout, output)
+    return found, list(others.items())
 
 
-def _listed(root: Folder, output: Folder, *, several: bool) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """(path, what the file system says of it, name) of each file that an input stands for."""
+_Met = tuple[str, dict[str, Any], str, str]
+"""(path, what the file system says of it, name, why it is skipped or nothing) of a file."""
+
+
+def _listed(root: Folder, avoid: str, *, several: bool) -> Iterator[_Met]:
+    """What an input stands for: a file, what is in a folder, or what a pattern matches; nothing in the place to `avoid`."""
     fs, path = root.fs, root.path
-    if any(mark in path for mark in "*?["):
-        matches = fs.glob(path, detail=True)
-        fixed = posixpath.dirname(path[: min(path.find(mark) for mark in "*?[" if mark in path)])
-        for one in sorted(matches):
-            if matches[one]["type"] == "file":
-                yield one, matches[one], posixpath.relpath(one, fixed)
-        return
     try:
         info = fs.info(path)
-    except FileNotFoundError:
-        raise PhotoError(f"{root.url}: no such file or folder") from None
-    if info["type"] == "file":
-        yield path, info, posixpath.basename(path)
-        return
-    for one, state in _walk(root, path, output):
-        name = posixpath.relpath(one, path)
-        yield one, state, f"{posixpath.basename(path)}/{name}" if several else name
+    except (FileNotFoundError, NotADirectoryError):
+        marks = [path.find(mark) for mark in "*?[" if mark in path]
+        if not marks:
+            raise PhotoError(f"{root.url}: no such file or folder") from None
+        inside = posixpath.dirname(path[: min(marks)])
+        listed, prefix = _matches(root, inside, avoid), ""
+    else:
+        if info["type"] == "file":
+            yield path, info, posixpath.basename(path), ""
+            return
+        inside = path
+        listed, prefix = _walk(root, path, avoid), f"{posixpath.basename(path)}/" if several else ""
+    if _place(root.url_of(inside)) == avoid:
+        raise UsageError(f"{root.url} is the output, too: name another --output")
+    for one in listed:
+        path = str(one["name"])
+        info, reason = _followed(one, inside)
+        yield path, info, prefix + posixpath.relpath(path, inside), reason
 
 
-def _walk(root: Folder, folder: str, output: Folder) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The files of a tree by name; not those of hidden folders, of outputs, and behind links that lead out of the tree."""
+def _walk(root: Folder, folder: str, avoid: str) -> Iterator[dict[str, Any]]:
+    """The files of a tree, and the links in it, by name."""
     listed = sorted(root.fs.ls(folder, detail=True), key=lambda info: str(info["name"]))
-    if any(posixpath.basename(info["name"].rstrip("/")) == STATE for info in listed):
+    if folder != root.path and any(posixpath.basename(info["name"].rstrip("/")) == STATE for info in listed):
         return
     for info in listed:
         path = str(info["name"]).rstrip("/")
         if path == folder:  # object stores list a folder's own mark in it
             continue
-        if info["type"] == "directory":
-            if not (info.get("islink") or posixpath.basename(path).startswith(".") or path == output.path):
-                yield from _walk(root, path, output)
-        elif info["type"] == "file" and not (info.get("islink") and _leads_out(path, root.path)):
-            yield path, info
+        if info["type"] != "directory":
+            yield info
+        elif not _is_foreign(root, path, avoid):
+            yield from _walk(root, path, avoid)
 
 
-def _leads_out(path: str, root: str) -> bool:
-    return not os.path.realpath(path).startswith(os.path.realpath(root) + os.sep)
+def _matches(root: Folder, inside: str, avoid: str) -> Iterator[dict[str, Any]]:
+    """The files and links that a pattern matches, by name, as `_walk` would find them below the pattern's fixed part."""
+
+    @cache
+    def foreign(folder: str) -> bool:
+        if len(folder) <= len(inside):
+            return False
+        here = _is_foreign(root, folder, avoid) or root.fs.exists(f"{folder}/{STATE}")
+        return here or foreign(posixpath.dirname(folder))
+
+    matches = root.fs.glob(root.path, detail=True)
+    for path in sorted(matches):
+        if matches[path]["type"] != "directory" and not foreign(posixpath.dirname(path)):
+            yield matches[path]
+
+
+def _is_foreign(root: Folder, folder: str, avoid: str) -> bool:
+    """Whether a folder is hidden, or the output. One that holds a run's state is foreign, too: see those who ask."""
+    return posixpath.basename(folder).startswith(".") or _place(root.url_of(folder)) == avoid
+
+
+def _followed(info: dict[str, Any], inside: str) -> tuple[dict[str, Any], str]:
+    """Where a link on a local disk leads, and why it is not followed; other files as they are."""
+    if info.get("islink"):
+        path = str(info["name"])
+        if os.path.isdir(path):
+            return info, "a link to a folder is not followed"
+        if not _place(path).startswith(_place(inside) + os.sep):
+            return info, "a link that leads out of the folder is not followed"
+        if os.path.isfile(path):
+            state = os.stat(path)
+            return {**info, "size": state.st_size, "mtime": state.st_mtime}, ""
+    elif info["type"] == "file":
+        return info, ""
+    return info, "no regular file"
 
 
 def _file(root: Folder, path: str, info: dict[str, Any], name: str) -> File:
