@@ -24,6 +24,7 @@ from typing import Any, Generic, TypeVar
 from objremove.errors import UsageError
 from objremove.inpainting.fill import Filling, View, ask, batches
 from objremove.inpainting.windows import Window
+from objremove.photo import Photo
 from objremove.remover import PhotoLike, Remover
 from objremove.request import Request
 from objremove.result import Result
@@ -33,7 +34,7 @@ T = TypeVar("T")
 Step = Callable[[], None]
 
 MOST_PIXELS = 200_000_000
-"""Photos are opened while those in work have fewer pixels than this altogether: about 2 GB. One photo is always opened."""
+"""A photo is opened when it and those in work have no more pixels than this altogether: about 2 GB. One photo is always opened."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +100,8 @@ def run(
         remover: loads its models once, whatever the number of workers.
         jobs: read in the thread that iterates over the outcomes, as far ahead as `ahead` says.
         finish: called with each job and its result, in a worker's thread: the place to encode and write.
-        workers: threads that work; None: one for each processor core, or for each of the remover's `threads`; never more than jobs.
+        workers: threads that work; None: one for each processor core, or for each of the remover's `threads`. More than those are well
+            where photos come over a network. There are never more than jobs, nor than `ahead`.
         ahead: how many photos are in work at most; None: twice the workers, and as many more as a batch has windows.
         ordered: outcomes come in the order of the jobs; else as photos are done.
         share_batches: equal windows of different photos may share a batch. Without it every result is the same in every run,
@@ -125,10 +127,11 @@ def _outcomes(
 ) -> Iterator[Outcome[T]]:
     threads = remover.threads or cores()
     source = enumerate(jobs)
-    first = list(islice(source, min(workers or threads, ahead or threads)))
+    wanted = workers or threads
+    first = list(islice(source, min(wanted, ahead or wanted)))
     if not first:
         return
-    count = min(workers or threads, len(first))
+    count = len(first)
     most = ahead or 2 * count + (remover.inpainter().batch_size if share_batches else 0)
     crew: _Crew[T] = _Crew(remover, finish, share_batches=share_batches)
     with _at_work(crew, count, max(1, threads // count)):
@@ -191,6 +194,7 @@ class _Road:
     Attributes:
         number: its place among the jobs.
         job: the job.
+        pixels: how many the photo has, as its file declares it; None until one has looked.
         work: what is being done, once the photo is open.
         waves: the waves of windows that have not begun.
         left: how many windows of the present wave are still to be pasted.
@@ -199,6 +203,7 @@ class _Road:
 
     number: int
     job: Job
+    pixels: int | None = None
     work: Work | None = None
     waves: Iterator[list[Window]] = field(default_factory=lambda: iter(()))
     left: int = 0
@@ -224,6 +229,7 @@ class _Crew(Generic[T]):
         self._changed = threading.Condition()
         self._closed = False
         self._broken: BaseException | None = None
+        self._unmeasured: deque[_Road] = deque()
         self._unopened: deque[_Road] = deque()
         self._full: deque[list[Place]] = deque()
         self._partial: dict[tuple[int, int], list[Place]] = {}
@@ -234,8 +240,10 @@ class _Crew(Generic[T]):
 
     def add(self, jobs: Iterable[tuple[int, Job]]) -> None:
         """Jobs to do."""
+        roads = [_Road(number, job) for number, job in jobs]
         with self._changed:
-            self._unopened.extend(_Road(number, job) for number, job in jobs)
+            self._unmeasured.extend(roads)
+            self._unopened.extend(roads)
             self._changed.notify_all()
 
     def take(self, waiting: dict[int, Outcome[T]]) -> int:
@@ -249,7 +257,7 @@ class _Crew(Generic[T]):
             return number
 
     def release(self, number: int) -> None:
-        """The reader has done with the outcome: its photo is no longer in work."""
+        """The photo needs no more room: it could not be opened, or the reader has done with its outcome."""
         with self._changed:
             self._pixels.pop(number, None)
             self._changed.notify_all()
@@ -279,10 +287,12 @@ class _Crew(Generic[T]):
                 return
 
     def _is_work(self) -> bool:
-        return bool(self._filled or self._full or self._partial or self._may_open())
+        return bool(self._filled or self._full or self._partial or self._may_open() or self._unmeasured)
 
     def _may_open(self) -> bool:
-        return bool(self._unopened) and sum(self._pixels.values()) < MOST_PIXELS
+        """Whether there is room for the next photo. None overtakes it: where outcomes are ordered, that one might wait for ever."""
+        pixels = self._unopened[0].pixels if self._unopened else None
+        return pixels is not None and (not self._pixels or sum(self._pixels.values()) + pixels <= MOST_PIXELS)
 
     def _next(self) -> Step:
         """The step that lies nearest to the end of the road."""
@@ -294,19 +304,32 @@ class _Crew(Generic[T]):
             return lambda: self._fill(places)
         if self._may_open():
             road = self._unopened.popleft()
+            self._pixels[road.number] = road.pixels or 0
             return lambda: self._open(road)
+        if self._unmeasured:
+            road = self._unmeasured.popleft()
+            return lambda: self._measure(road)
         size = max(self._partial, key=lambda size: len(self._partial[size]))
         places = self._partial.pop(size)
         return lambda: self._fill(places)
+
+    def _measure(self, road: _Road) -> None:
+        try:
+            pixels = Photo.declared_pixels(road.job.photo)
+        except Exception:
+            pixels = 0  # it cannot be opened: `_open` says why
+        with self._changed:
+            road.pixels = pixels
+            self._changed.notify_all()
 
     def _open(self, road: _Road) -> None:
         try:
             work = self._remover.start(road.job.photo, road.job.request)
         except Exception as error:
+            self.release(road.number)
             self._fail(road, error)
             return
         with self._changed:
-            self._pixels[road.number] = work.hole.mask.size
             road.work = work
             road.waves = iter(()) if work.filling is None else work.filling.waves()
             self._begin_wave(road)

@@ -2,13 +2,16 @@
 
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import BLUE, RED, scene
+from PIL import Image
 
 from objremove import pipeline
 from objremove.errors import PhotoError, UsageError
+from objremove.photo import Photo
 from objremove.pipeline import Job, run
 from objremove.remover import Remover
 from objremove.request import Request
@@ -68,6 +71,16 @@ def test_results_are_those_of_single_calls(batched, workers, share_batches):
         assert outcome.result.windows > 2 or outcome.job.key != 6
         assert outcome.result.models == alone.models
         assert outcome.result.timings.keys() == alone.timings.keys()
+
+
+@pytest.mark.parametrize("threads", [None, 1])
+def test_as_many_workers_as_asked_for_are_at_work(remover, monkeypatch, threads):
+    """More than there are cores, too: where photos come over a network, workers wait more than they compute."""
+    monkeypatch.setattr(pipeline, "cores", lambda: 2)
+    remover.threads = threads
+    together = threading.Barrier(5, timeout=20)
+    outcomes = list(run(remover, jobs(photos(5)), lambda *_: together.wait(), workers=5))
+    assert [outcome.error for outcome in outcomes] == [None] * 5
 
 
 def test_equal_windows_of_different_photos_share_a_batch(batched):
@@ -138,21 +151,40 @@ def test_no_more_photos_are_in_work_than_allowed(remover, ordered):
     assert max(most) <= 4  # three, and the one that the reader has just been given
 
 
-def test_large_photos_wait_for_one_another(remover, monkeypatch):
-    """Of photos that are larger than all the room there is one is open at a time."""
-    monkeypatch.setattr(pipeline, "MOST_PIXELS", 1)
-    start, inside, most = Remover.start, [], []
+@pytest.mark.parametrize("kind", ["array", "path", "bytes", "image", "photo"])
+def test_large_photos_wait_for_one_another(remover, monkeypatch, tmp_path, kind):
+    """However many workers are free to open one: of photos that have room only one after another, one is open at a time."""
+    pictures = photos(6)
+    paths = [tmp_path / f"{number}.png" for number in range(6)]
+    for path, picture in zip(paths, pictures, strict=True):
+        Image.fromarray(picture).save(path)
+    make = {"array": np.asarray, "path": str, "bytes": Path.read_bytes, "image": Image.open, "photo": Photo.open}[kind]
+    sources = [make(one) for one in (pictures if kind == "array" else paths)]
+    monkeypatch.setattr(pipeline, "MOST_PIXELS", 2 * pictures[0][..., 0].size - 1)
+    start, lock, inside, most = Remover.start, threading.Lock(), [], []
 
     def watched(self, photo, request):
-        inside.append(1)
-        most.append(len(inside))
+        with lock:
+            inside.append(1)
+            most.append(len(inside))
+        time.sleep(0.02)
         return start(self, photo, request)
 
     monkeypatch.setattr(Remover, "start", watched)
-    for outcome in run(remover, jobs(photos(5)), workers=1, ahead=5):
+    for outcome in run(remover, jobs(sources), lambda *_: inside.pop(), workers=3, ahead=6):
         assert outcome.error is None
-        inside.pop()
-    assert max(most) <= 2
+    assert len(most) == 6
+    assert max(most) == 1
+
+
+def test_a_photo_that_cannot_be_opened_leaves_its_room_to_others(remover, monkeypatch, tmp_path):
+    monkeypatch.setattr(pipeline, "MOST_PIXELS", 1)
+    Image.fromarray(photos(1)[0]).save(tmp_path / "whole.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:200])
+    sources = [tmp_path / "half.png", tmp_path / "missing.png", b"", b"no photo", 7, tmp_path / "whole.png"]
+    outcomes = list(run(remover, jobs(sources), workers=1, ordered=True, ahead=6))
+    assert [type(outcome.error) for outcome in outcomes] == [*[PhotoError] * 5, type(None)]
+    assert [str(outcome.error).split(":")[0] for outcome in outcomes[:4]] == [*map(str, sources[:2]), *["input"] * 2]
 
 
 def workers_alive():

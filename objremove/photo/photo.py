@@ -10,6 +10,7 @@ the coefficients of every block that the hole does not touch.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +88,27 @@ class Photo:
         raise PhotoError(
             f"a photo cannot be read from {type(source).__name__}; pass a path, bytes, image, array or tensor"
         )
+
+    @staticmethod
+    def declared_pixels(source: Photo | str | os.PathLike[str] | bytes | Image.Image | AnyArray | torch.Tensor) -> int:
+        """H x W of what `open` would read, as a file's header declares it: nothing is decoded.
+
+        Raises:
+            PhotoError: missing, empty, a folder, or no picture.
+        """
+        if isinstance(source, (str, os.PathLike)):
+            source = read.identify(read.read_path(Path(source)), str(source))
+        elif isinstance(source, (bytes, bytearray, memoryview)):
+            source = read.identify(bytes(source), "input")
+        if isinstance(source, Image.Image):
+            return source.width * source.height
+        if isinstance(source, Photo):
+            return math.prod(source.pixels.shape[:2])
+        if isinstance(source, np.ndarray):
+            return math.prod(source.shape[:2])
+        if read.is_tensor(source):
+            return math.prod(source.shape[-2:])
+        raise PhotoError(f"a {type(source).__name__} is no photo")
 
     @classmethod
     def _of(cls, decoded: Decoded, kind: _Kind, origin: Any = None) -> Photo:
