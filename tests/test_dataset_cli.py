@@ -378,6 +378,8 @@ def test_what_another_run_made_and_this_one_does_not_is_deleted(tmp_path):
     assert photos_in(tmp_path / "out") == {
         f"{half}/photos/{name}" for half in ("with", "without") for name in PHOTOS if name != "nobody.jpg"
     }
+    assert (tmp_path / "out/without/annotations/instances.json").exists()
+    assert not (tmp_path / "out/annotations/instances.json").exists()
     assert set(report(tmp_path / "out")) == {f"without/photos/{name}" for name in PHOTOS if name != "nobody.jpg"}
 
 

@@ -8,7 +8,6 @@ the lists of splits and `pairs.jsonl`, is written last, from the lines.
 from __future__ import annotations
 
 import io
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +20,8 @@ from PIL import Image
 
 from objremove import pipeline
 from objremove.dataset.check import Check, look_again
-from objremove.dataset.ledger import Ledger, checksum_of, plain_edit, read_edit
+from objremove.dataset.indices import WITH, WITHOUT, hole_of, write_indices
+from objremove.dataset.ledger import Ledger, checksum_of, plain_edit
 from objremove.dataset.plan import Dataset, Settings, Skip, Task, tasks_of
 from objremove.dataset.retouch import covered, request_for, unfilled
 from objremove.dataset.sample import Annotation, Edit, Key, Sample
@@ -36,9 +36,6 @@ from objremove.pipeline import Job, Outcome
 from objremove.remover import Remover
 from objremove.result import Result
 from objremove.types import Mask
-
-WITH, WITHOUT, HOLES, PAIRS = "with", "without", "holes", "pairs.jsonl"
-"""Where the two halves of counterfactual pairs go, the masks of what differs, and their list."""
 
 _ORIENTATION = 0x0112
 
@@ -97,7 +94,8 @@ class _Run:
         for outcome in pipeline.run(self._remover, self._jobs(datasets), self._finish, workers=self._settings.jobs):
             self._take(outcome)
         self._clear_away()
-        self._write_indices(datasets)
+        paired = self._settings.mode == "counterfactual"
+        write_indices(self._manifest, datasets, self._planned, paired=paired)
         for _, name in self._planned:
             record = self._manifest.get(name)
             if record is not None:
@@ -279,7 +277,7 @@ class _Run:
         """Write all of a result but its photo, and answer the files."""
         files = turn.dataset.write_photo_labels(edit, self._results, hole)
         if self._settings.mode == "counterfactual":
-            path = self._out / _hole_of(turn.dataset, edit)
+            path = self._out / hole_of(turn.dataset, edit)
             path.parent.mkdir(parents=True, exist_ok=True)
             buffer = io.BytesIO()
             Image.fromarray(hole).save(buffer, "PNG")
@@ -333,49 +331,6 @@ class _Run:
             is_other = record is None or record.run != self._manifest.run
             if is_other or (self._settings.limit is None and name not in planned):
                 self._say(name, UNDONE, {})
-
-    # ------------------------------------------------------------------ what speaks of all photos
-
-    def _write_indices(self, datasets: Sequence[Dataset]) -> None:
-        for dataset in datasets:
-            edits = [edit for of, edit, _ in self._done() if of is dataset]
-            dataset.finish(edits, self._results)
-            if self._settings.mode == "counterfactual":
-                dataset.finish(
-                    [Edit(name, name) for name in dict.fromkeys(edit.source for edit in edits)], self._out / WITH
-                )
-        if self._settings.mode == "counterfactual":
-            rows = (
-                json.dumps(self._pair(dataset, edit, line), ensure_ascii=False) for dataset, edit, line in self._done()
-            )
-            write_atomic(self._out / PAIRS, "".join(f"{row}\n" for row in rows).encode())
-
-    def _pair(self, dataset: Dataset, edit: Edit, line: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "with": (Path(WITH) / dataset.photo_target(edit.source)).as_posix(),
-            "without": line["photo"],
-            "hole": _hole_of(dataset, edit).as_posix(),
-            "source": edit.source,
-            "removed": line["labels"]["removed"],
-            "hole_share": line["hole_share"],
-        }
-
-    def _done(self) -> Iterator[tuple[Dataset, Edit, dict[str, Any]]]:
-        """The photos of the result with what the report says of them, in the order of the datasets."""
-        if not self._manifest.path.exists():
-            return
-        with open(self._manifest.path, "rb") as report:
-            for dataset, name in self._planned:
-                record = self._manifest.get(name)
-                if record is not None and record.run == self._manifest.run and record.output is not None:
-                    report.seek(record.offset)
-                    line = json.loads(report.readline())
-                    yield dataset, read_edit(line["labels"]), line
-
-
-def _hole_of(dataset: Dataset, edit: Edit) -> Path:
-    """Where a hole's mask goes; the photo's own suffix stays, for two photos may differ in nothing else."""
-    return Path(HOLES) / f"{dataset.photo_target(edit.name)}.png"
 
 
 def _look(path: Path) -> tuple[tuple[int, int], bool]:
