@@ -156,6 +156,34 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(tree, capsys):
     assert not Path("clean").exists()
 
 
+def test_a_dry_run_says_what_is_left_to_do(tree, toy, capsys):
+    """As the run would: by the report of earlier runs, and no more than --limit."""
+    assert remove("photos", "-o", "clean", "--limit", "2", "--jobs", "1") == 0
+    before = {path: path.read_bytes() for path in Path("clean").rglob("*") if path.is_file()}
+    for more, left in (((), 3), (("--limit", "1"), 1), (("--again",), 5), (("--again", "--dilate", "9"), 5)):
+        capsys.readouterr()
+        assert remove("photos", "-o", "clean", "--dry-run", *more) == 0
+        out, err = capsys.readouterr()
+        assert len(out.splitlines()) == left
+        assert f"{left} photos into clean, {0 if '--again' in more else 2} done already" in err
+    assert {path: path.read_bytes() for path in Path("clean").rglob("*") if path.is_file()} == before
+    assert remove("photos", "-o", "clean") == 0
+    capsys.readouterr()
+    assert remove("photos", "-o", "clean", "--dry-run") == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_dry_run_is_refused_where_the_run_would_be(tree, toy, capsys):
+    draw(tree / "clean" / "deep" / "a.png")
+    assert remove("photos", "-o", "clean", "--dry-run") == 2
+    assert "no run made it" in capsys.readouterr().err
+    assert remove("photos", "-o", "other", "--limit", "1") == 0
+    assert remove("photos", "-o", "other", "--dry-run", "--dilate", "9") == 2
+    assert "dilate was 'auto', is '9'" in capsys.readouterr().err
+    assert remove("photos", "-o", "other", "--dry-run", "--watch") == 2
+    assert "leave out --watch" in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------ a run
 
 

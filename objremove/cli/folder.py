@@ -84,6 +84,8 @@ class Folders:
             raise UsageError(
                 "--unmatched link keeps photos as they are: leave out --format and --quality, or take copy"
             )
+        if self.watch and self.dry_run:
+            raise UsageError("--dry-run looks once: leave out --watch")
         if self.watch and not any(os.path.isdir(photo) for photo in self.photos):
             raise UsageError("--watch needs a folder to watch")
 
@@ -129,9 +131,30 @@ def _is_pattern(photo: str) -> bool:
     return glob.has_magic(photo) and not os.path.lexists(photo)
 
 
-def show(plan: Plan, where: Output, *, as_json: bool, speaker: Speaker) -> int:
-    """Say what would be done, a line for each file on standard output; read nothing but the report of earlier runs."""
-    for item in plan.items:
+def show(
+    options: Mapping[str, Any], folders: Folders, plan: Plan, where: Output, *, as_json: bool, speaker: Speaker
+) -> int:
+    """Say what would be done, a line for each file on standard output; no photo is opened, no model loaded, nothing written.
+
+    Args:
+        options: all that decides what results look like, but for the models.
+        folders: what the command line says.
+        plan: the photos.
+        where: what the command line says of the output.
+        as_json: lines of JSON.
+        speaker: says the sum.
+
+    Raises:
+        UsageError: the run would be refused, for what it would write or for its options.
+    """
+    from objremove.folder.manifest import Manifest, begin
+    from objremove.folder.run import unsettled
+
+    output = Path(where.to or "")
+    manifest = Manifest(output, begin(output, options, again=folders.again, dry=True))
+    items = unsettled(plan, manifest, folders.settings(where))
+    todo = items[: folders.limit]
+    for item in todo:
         if as_json:
             print(json.dumps({"photo": item.name, "source": str(item.source), "target": str(item.target)}))
         else:
@@ -141,7 +164,11 @@ def show(plan: Plan, where: Output, *, as_json: bool, speaker: Speaker) -> int:
             print(json.dumps({"photo": skipped.name, "source": str(skipped.source), "skipped": skipped.reason}))
         else:
             print(_printable(f"{skipped.source}: skipped, {skipped.reason}"))
-    speaker.say(f"{len(plan.items)} photos into {where.to}, {len(plan.skipped)} files skipped; nothing was written")
+    done, left = len(plan.items) - len(items), len(items) - len(todo)
+    speaker.say(
+        f"{len(todo)} photos into {output}, {done} done already, {left} left for later runs, "
+        f"{len(plan.skipped)} files skipped; nothing was written"
+    )
     return OK
 
 

@@ -214,17 +214,35 @@ def command(
         plan = folders.plan(where)
     else:
         tasks = where.plan(_expand(named), mask or [])
-    if plan is not None and dry_run:
-        return show(plan, where, as_json=json_lines, speaker=report.speaker)
 
     from objremove.photo import Photo
-    from objremove.remover import Remover
     from objremove.targets import parse_targets
 
     request: dict[str, Any] = {"remove": remove or [], "keep": keep or [], "points": point or [], "boxes": box or []}
     parse_targets(**request)  # what cannot be read is said before any work is done
     masks = [_samples(Photo.open(path, max_megapixels=max_megapixels)) for path in mask or []]
     second_look = plan is None if second_look is None else second_look
+    decides = {
+        **request,
+        "masks": file_sums(mask or []),
+        "confidence": conf,
+        "dilate": dilate,
+        "feather": feather,
+        "second look": second_look,
+        "refine masks": refine_masks,
+        "precision": precision,
+        "seed": seed,
+        "format": format,
+        "quality": quality,
+        "save mask": save_mask,
+        "compare": compare,
+        "unmatched": unmatched,
+    }
+    if plan is not None and dry_run:
+        return show(decides, folders, plan, where, as_json=json_lines, speaker=report.speaker)
+
+    from objremove.remover import Remover
+
     with report.speaker.progress("fetching", "bytes") as fetching:
         remover = Remover(
             segmenter,
@@ -247,27 +265,10 @@ def command(
             models = remover.prepare(**request)  # what is wrong with the request is said once, and not of each photo
         if plan is None:
             return _remove_from_all(remover, tasks, {**request, "masks": masks}, where, report)
-    decides = {
-        **request,
-        "masks": file_sums(mask or []),
-        "confidence": conf,
-        "dilate": dilate,
-        "feather": feather,
-        "second look": second_look,
-        "refine masks": refine_masks,
-        "precision": precision,
-        "seed": seed,
-        "format": format,
-        "quality": quality,
-        "save mask": save_mask,
-        "compare": compare,
-        "unmatched": unmatched,
-        **models,
-    }
     return remove_from_folders(
         remover,
         {**request, "masks": masks},
-        decides,
+        {**decides, **models},
         folders,
         plan,
         where,

@@ -211,16 +211,19 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def begin(output: Path, options: Mapping[str, Any], *, again: bool) -> str:
+def begin(output: Path, options: Mapping[str, Any], *, again: bool, dry: bool = False) -> str:
     """Hold the options of a run against those of the runs before it in the same output folder, and remember them.
 
-    Returns a short name for these options, which every line of the report bears; with `again` it is a new one.
+    Returns a short name for these options, which every line of the report bears; with `again` it is a new one. With `dry` nothing is
+    written, and options that are not given are taken to be what they were.
 
     Raises:
         UsageError: they differ, and `again` does not say that everything shall be done anew.
     """
     path = output / STATE / "options.json"
     plain, known = json.loads(json.dumps(options)), _known(path)
+    if dry and known is not None:
+        plain = {**known["options"], **plain}
     number = 1 if known is None else known["number"] + again
     if known is not None and known["options"] != plain and not again:
         raise UsageError(
@@ -228,7 +231,7 @@ def begin(output: Path, options: Mapping[str, Any], *, again: bool) -> str:
             "add --again to do all photos anew, or name another --output"
         )
     text = json.dumps({"number": number, "options": plain}, indent=1, sort_keys=True)
-    if known is None or again:
+    if not dry and (known is None or again):
         write_atomic(path, text.encode())
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
