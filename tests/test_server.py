@@ -16,11 +16,14 @@ pytest.importorskip("fastapi")
 from starlette.testclient import TestClient
 
 from objremove import models, plugins
+from objremove.errors import ModelError
 from objremove.instances import Instance
 from objremove.remover import Remover
 from objremove.server.app import create_app
+from objremove.server.engine import Engine
 from objremove.server.problems import Problem
 from objremove.server.settings import Settings
+from objremove.server.shelves import Choice, JobShelf, Searches
 from objremove.server.store import Store, StoredPhoto, extension_of, harmless_stem
 
 ADDRESS = "http://127.0.0.1"
@@ -318,6 +321,8 @@ def test_nothing_found_is_said_and_never_a_silent_copy(client):
         ({}, "nothing to remove"),
         ({"remove": "person", "format": "xyz"}, "xyz"),
         ({"points": "9999,1"}, "outside the photo"),
+        ({"remove": "person", "dilate": "241"}, "longer side has 240 pixels"),
+        ({"remove": "person", "dilate": "1000%"}, "dilate"),
         ({"instances": "nobody"}, "no such instance"),
     ],
 )
@@ -447,6 +452,50 @@ def test_a_pull_is_a_job_with_progress(monkeypatch):
     assert fetched == ["sam_vit_b"]
     assert (told[-1]["stage"], told[-1]["done"], told[-1]["result"]) == ("fetch", 20, {"name": "sam_vit_b"})
     assert nothing.status_code == 422
+
+
+def test_a_pull_that_waits_is_cancelled_at_once(monkeypatch):
+    gate = threading.Event()
+    monkeypatch.setattr(plugins, "entry_points", lambda group: POINTS[group])
+    monkeypatch.setattr(models, "fetch", lambda name, progress: gate.wait(60))
+    with serving(offline=False) as client:
+        try:
+            first, second, third = (client.post("/v1/models/sam_vit_b/pull").json() for _ in range(3))
+            assert client.delete(second["status"]).json()["state"] == "cancelled"
+            assert client.get(third["status"]).json()["position"] == 1  # it moved up
+        finally:
+            gate.set()
+        wait_until(lambda: client.get(third["status"]).json()["state"] == "done")
+        assert client.get(first["status"]).json()["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ModelError("big-lama: /home/somebody/big-lama.pt is damaged: delete it"), "big-lama: … is damaged: delete it"),
+        (RuntimeError("something internal"), "the models cannot be loaded; the server's log says why"),
+    ],
+)
+def test_models_that_cannot_be_loaded_are_told(error, said, monkeypatch):
+    def fail(engine):
+        raise error
+
+    monkeypatch.setattr(Engine, "warm_up", fail)
+    with serving() as client:
+        wait_until(lambda: client.get("/readyz").json()["status"] != "loading")
+        answer = client.get("/readyz")
+        assert answer.status_code == 503
+        assert "retry-after" not in answer.headers
+        told = answer.json()
+        assert (told["status"], told["message"]) == ("failed", said)
+        assert "message" not in client.get("/healthz").json()
+
+
+def test_the_shelf_of_a_job_is_a_whole_one(client):
+    shelf = JobShelf(client.app.state.server.engine._models, Choice(), Searches(), lambda stage: None)
+    assert shelf.device.type == "cpu"
+    (result,) = Remover(shelf=shelf).map([scene()], "person")  # asks for everything that a shelf has
+    assert set(result.models) == {"counted", "telea"}
 
 
 def test_health_and_metrics(client):

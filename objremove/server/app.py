@@ -105,8 +105,12 @@ def _open(settings: Settings, metrics: Metrics) -> Server:
     def warm_up(_: Job) -> None:
         try:
             engine.warm_up()
-        except ObjRemoveError as error:
+        except Exception as error:
             logger.error("the models cannot be loaded: %s", error)
+            known = isinstance(error, ObjRemoveError)
+            server.failure = (
+                problems.public(str(error)) if known else "the models cannot be loaded; the server's log says why"
+            )
             raise
         server.ready = True
 

@@ -116,18 +116,25 @@ async def session(request: Request, response: Response, access: Annotated[Access
     )
 
 
-@health.get("/healthz")
+@health.get("/healthz", response_model_exclude_none=True)
 async def healthz() -> schemas.Health:
     """The server lives."""
     return schemas.Health(status="ok", version=__version__)
 
 
-@health.get("/readyz", responses={503: {"model": schemas.Health, "description": "The models are being loaded."}})
+@health.get(
+    "/readyz",
+    response_model_exclude_none=True,
+    responses={503: {"model": schemas.Health, "description": "The models are being loaded, or cannot be."}},
+)
 async def readyz(server: ServerHere) -> schemas.Health:
     """The models are loaded."""
     if server.ready:
         return schemas.Health(status="ready", version=__version__)
-    content = schemas.Health(status="loading", version=__version__).model_dump()
+    if server.failure is not None:
+        failed = schemas.Health(status="failed", version=__version__, message=server.failure)
+        return JSONResponse(failed.model_dump(), 503)  # type: ignore[return-value]
+    content = schemas.Health(status="loading", version=__version__).model_dump(exclude_none=True)
     return JSONResponse(content, 503, {"Retry-After": "5"})  # type: ignore[return-value]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from objremove.instances import Instance
+from objremove.masks import Dilation
 from objremove.photo import format_name
 from objremove.remover import Remover
 from objremove.request import Request
@@ -60,6 +61,9 @@ class Removal:
         self.choice.check()
         self.photo.instances(self.instances)
         format_name(self.format)
+        longer = max(self.photo.size)
+        if (Dilation.parse(self.dilate).pixels or 0) > longer:
+            raise Problem(422, "invalid", f"dilate: the photo's longer side has {longer} pixels: take no more")
         if not (self.remove or self.instances or self.points or self.boxes or self.masks):
             raise Problem(
                 422, "invalid", "nothing to remove was named: give remove, instances, points, boxes or a mask"

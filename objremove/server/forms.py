@@ -49,8 +49,8 @@ KeepMasks = Annotated[list[UploadFile], File(description="Pictures of the photo'
 Dilate = Annotated[
     str,
     Form(
-        description="Growth of each object: auto, pixels, or N% of its size.",
-        pattern=r"^(auto|[0-9]{1,5}(\.[0-9]{1,3})? *(px|%)?)$",
+        description="Growth of each object: auto, pixels up to the photo's longer side, or N% of its size, below 1000%.",
+        pattern=r"^(auto|[0-9]{1,5}(\.[0-9]{1,3})? *(px)?|[0-9]{1,3}(\.[0-9]{1,3})? *%)$",
     ),
 ]
 Feather = Annotated[int | None, Form(description="Width in pixels of the soft edge in the grown ring.", ge=0, le=1000)]

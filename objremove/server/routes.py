@@ -60,7 +60,7 @@ def _stored(photo_id: Id, server: ServerHere) -> StoredPhoto:
 
 
 def _job(job_id: Id, server: ServerHere) -> Job:
-    job = server.worker.find(job_id) or server.fetcher.find(job_id)
+    job = server.find_job(job_id)
     if job is None:
         raise Problem(404, "unknown_job", "no such job: it ended long ago, or never was")
     return job
@@ -268,7 +268,7 @@ async def job_events(job: KnownJob) -> AsyncIterator[ServerSentEvent]:
 @router.delete("/jobs/{job_id}", status_code=202)
 async def cancel_job(job: KnownJob, server: ServerHere) -> schemas.JobState:
     """Cancel a job: at once where it waits, else before its next window. One that has ended stays as it is."""
-    server.worker.cancel(job)
+    server.cancel(job)
     return state(job)
 
 

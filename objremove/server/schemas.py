@@ -164,5 +164,6 @@ class ModelList(_Answer):
 class Health(_Answer):
     """How the server is."""
 
-    status: str = Field(examples=["ok"])
+    status: Literal["ok", "loading", "ready", "failed"]
     version: str
+    message: str | None = Field(default=None, description="Why the models cannot be loaded; only with `failed`.")

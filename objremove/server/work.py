@@ -31,6 +31,7 @@ class Server:
         worker: works on the models.
         fetcher: fetches weights, so that nobody who waits for the models waits for the network.
         ready: whether the models are loaded.
+        failure: why they cannot be; None where that is not so.
     """
 
     settings: Settings
@@ -41,6 +42,7 @@ class Server:
     fetcher: Worker
     metrics: Metrics
     ready: bool = False
+    failure: str | None = None
     decoders: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(_DECODERS))
 
     async def decoding(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -59,6 +61,14 @@ class Server:
     def job(self, kind: str, work: Callable[[Job], Any], holds: Iterable[bytes]) -> Job:
         """A job for the models that needs the files it `holds`, put in line."""
         return self.worker.submit(Job(kind, work, self.settings.timeout, holds=holds))
+
+    def find_job(self, job_id: str) -> Job | None:
+        """The job of that id, of whichever worker, while it is remembered."""
+        return self.worker.find(job_id) or self.fetcher.find(job_id)
+
+    def cancel(self, job: Job) -> None:
+        """Cancel a job, at the worker whose it is."""
+        (self.fetcher if self.fetcher.find(job.job_id) else self.worker).cancel(job)
 
     async def outcome(self, request: Request, kind: str, work: Callable[[Job], Any], holds: Iterable[bytes]) -> Any:
         """What comes of a job whose client waits for it; it is cancelled when the client goes away."""
