@@ -597,7 +597,7 @@ def cluster():
             ray.shutdown()
 
 
-def wait_until(true, process=None, log=None, *, seconds=120):
+def wait_until(true, process=None, log=None, *, seconds=180):
     """Wait; fails where that takes too long, or, with its log, where the process ends before."""
     deadline = time.monotonic() + seconds
     while not true():
@@ -636,8 +636,8 @@ def test_killed_workers_and_drivers_lose_no_photo_and_double_none(cluster, tmp_p
 
     killed = []
 
-    def kill_one(photos):
-        if photos and not killed:
+    def kill_one(done):
+        if done and not killed:
             killed.append(workers()[0])
             os.kill(killed[0], signal.SIGKILL)
 
