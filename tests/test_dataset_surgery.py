@@ -10,6 +10,7 @@ from objremove.dataset.sample import Annotation, Change, decode, encode
 from objremove.dataset.surgery import operate
 from objremove.dataset.vocabulary import for_segmenter, resolve
 from objremove.errors import UsageError
+from objremove.instances import Instance
 
 SIZE = (20, 30)
 
@@ -22,6 +23,15 @@ def rectangle(x0, y0, x1, y1):
 
 def polygon(x0, y0, x1, y1):
     return [[float(value) for value in (x0, y0, x1, y0, x1, y1, x0, y1)]]
+
+
+def test_an_instance_minus_a_mask():
+    one = Instance.from_mask(rectangle(10, 5, 20, 15), label="car", score=0.5, boundary_error=2.0, source="model")
+    assert one.minus(rectangle(0, 0, 10, 20)) is one
+    assert one.minus(rectangle(0, 0, 30, 20)) is None
+    left = one.minus(rectangle(0, 0, 14, 20))
+    assert np.array_equal(left.mask, rectangle(14, 5, 20, 15))
+    assert (left.label, left.score, left.boundary_error, left.source) == ("car", 0.5, 2.0, "model")
 
 
 def test_a_neighbour_keeps_what_is_left_of_it():

@@ -203,10 +203,10 @@ class _Run:
     def _pass_on(self, turn: _Turn) -> dict[str, Any]:
         """A photo that is not edited, with the labels that it has."""
         edit = Edit(turn.sample.name, turn.task.name)
-        files = [*turn.dataset.write_photo_labels(edit, self._results), turn.item.target]
         source = fingerprint(turn.item.source)
         if source is None:
             raise PhotoError(f"{turn.item.source}: is not there")
+        files = [*turn.dataset.write_photo_labels(edit, self._results), turn.item.target]
         output = {"path": turn.item.name, "size": source["size"], "sha256": source["sha256"]}
         fields = {
             "source": {"path": str(turn.item.source), **source},
