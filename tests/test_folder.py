@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -465,10 +466,19 @@ sys.exit(run(sys.argv[1:]))
 """
 
 
-def slow_run(*more):
+@contextmanager
+def slow_run(*more, seconds=100):
+    """The command in a process of its own, which is gone at the end and after so many seconds: then what it writes ends, too."""
     arguments = [sys.executable, "-c", SLOW, "-r", "person", "--inpainter", "telea", "photos", "-o", "clean", *more]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OBJREMOVE_HOME": "home"}
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        limit = threading.Timer(seconds, process.kill)
+        limit.start()
+        try:
+            yield process
+        finally:
+            limit.cancel()
+            process.kill()
 
 
 def test_killed_at_any_moment_the_same_command_goes_on(tree):
@@ -476,20 +486,18 @@ def test_killed_at_any_moment_the_same_command_goes_on(tree):
         draw(tree / "photos" / f"many/{i}.png", discs=((30 + i, 40, 8, RED),))
     rng, done = random.Random(4), set()
     for _ in range(2):
-        process = slow_run("-j", "2")
-        for _ in range(rng.randrange(4, 10)):
-            process.stdout.readline()
-        time.sleep(rng.random() / 10)
-        process.kill()
-        process.communicate()
+        with slow_run("-j", "2") as process:
+            for _ in range(rng.randrange(4, 10)):
+                assert process.stdout.readline() == b"filling\n"
+            time.sleep(rng.random() / 10)
         whole = [name for name in results() if not name.endswith(".part")]
         for name in whole:
             Image.open(Path("clean", name)).load()
         now = {name: Path("clean", name).stat().st_mtime_ns for name in whole}
         assert now.items() >= done  # nothing is done twice
         done = set(now.items())
-    process = slow_run("-j", "2")
-    _, err = process.communicate(timeout=120)
+    with slow_run("-j", "2") as process:
+        _, err = process.communicate()
     assert process.returncode == 0, err
     assert b"photos are done already" in err
     assert all(Path("clean", name).stat().st_mtime_ns == stamp for name, stamp in done)
@@ -500,10 +508,10 @@ def test_killed_at_any_moment_the_same_command_goes_on(tree):
 def test_ctrl_c_finishes_what_is_in_work(tree):
     for i in range(30):
         draw(tree / "photos" / f"many/{i}.png")
-    process = slow_run("-j", "1")
-    assert process.stdout.readline() == b"filling\n"
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    with slow_run("-j", "1") as process:
+        assert process.stdout.readline() == b"filling\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
     assert process.returncode == 130, err
     assert b"finishing the photos in work" in err
     assert 0 < len(results()) < 20
@@ -547,14 +555,15 @@ def test_watching_finds_what_comes(tree, monkeypatch, watchfiles):
 
 
 def test_watching_from_the_command_line(tree):
-    process = slow_run("--watch", "--json", "-q")
-    lines = (json.loads(line) for line in iter(process.stdout.readline, b"") if line[:1] == b"{")
-    assert len({line["photo"] for line in islice(lines, 5)}) == 5
-    draw(tree / "photos" / "late.png")
-    late = next(lines)
-    assert (late["photo"], late["status"]) == ("late.png", "removed")
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    with slow_run("--watch", "--json", "-q") as process:
+        lines = (json.loads(line) for line in iter(process.stdout.readline, b"") if line[:1] == b"{")
+        assert len({line["photo"] for line in islice(lines, 5)}) == 5
+        draw(tree / "photos" / "late.png")
+        late = next(lines, None)
+        assert late is not None
+        assert (late["photo"], late["status"]) == ("late.png", "removed")
+        process.send_signal(signal.SIGINT)
+        process.communicate()
     assert process.returncode == 130
 
 
