@@ -44,13 +44,10 @@ def merge(
     parts = [part for part in after.parts() if part[0] not in outdated]
     last = _last_words(ledger, parts)
     leftovers = _Leftovers()
-    for fields in _lines(ledger, [part for part in after.parts() if part[0] in outdated]):
-        leftovers.add(fields, counts=True)
-    for fields in before.withdrawn:
+    for fields in _earlier(ledger, before):
         leftovers.add(fields)
-    for other in ledger.other_runs():
-        for fields in _lines(other, Known(other.all()).parts()):
-            leftovers.add(fields)
+    for fields in _lines(ledger, [part for part in after.parts() if part[0] in outdated]):
+        leftovers.add(fields, gone=True)
     summary = Summary()
     with ledger.output.writer(REPORT) as report:
         for name, reason in skipped:
@@ -75,6 +72,13 @@ def merge(
     return summary
 
 
+def _earlier(ledger: Ledger, before: Known) -> Iterator[dict[str, Any]]:
+    """Lines of other options, and those that were removed when the run began."""
+    for other in ledger.other_runs():
+        yield from _lines(other, Known(other.all()).parts())
+    yield from before.withdrawn
+
+
 def _lines(ledger: Ledger, parts: Sequence[tuple[str, str]]) -> Iterator[dict[str, Any]]:
     return (json.loads(line) for _, line in ledger.lines(parts))
 
@@ -94,12 +98,12 @@ class _Leftovers:
         self._files: dict[str, set[str]] = {}
         self._settled: set[str] = set()
 
-    def add(self, earlier: Mapping[str, Any], *, counts: bool = False) -> None:
-        """An earlier line; its files stay while its photo has no other, unless it `counts` that this one is no longer true."""
+    def add(self, earlier: Mapping[str, Any], *, gone: bool = False) -> None:
+        """An earlier line. Its files stay while its photo has no other line, unless the photo is `gone`."""
         files = _files(earlier)
         if files:
             self._files.setdefault(earlier["photo"], set()).update(files)
-        if counts:
+        if gone:
             self._settled.add(earlier["photo"])
 
     def settle(self, line: Mapping[str, Any]) -> None:
