@@ -2,6 +2,7 @@
 
 import threading
 
+import cv2
 import numpy as np
 import pytest
 from conftest import scene
@@ -13,6 +14,7 @@ from objremove import plugins
 from objremove.instances import Instance
 from objremove.server import shelves
 from objremove.server.jobs import Job, Worker
+from objremove.server.pictures import outline
 from objremove.server.problems import Problem
 from objremove.server.shelves import Searches
 
@@ -143,3 +145,21 @@ def test_work_on_a_deleted_photo_does_not_bring_it_back():
             SlowInpainter.gate.release(1000)
         wait_until(lambda: client.get(second["status"]).json()["state"] == "done")
         assert opened(client, photo_id) is None
+
+
+# ------------------------------------------------------------------ outlines
+
+
+def test_the_outline_of_noise_is_short():
+    """A mask of a client's may be anything; one of noise has hundreds of thousands of parts."""
+    noise = np.random.default_rng(0).random((1500, 1500)) > 0.5
+    assert len(outline(Instance.from_mask(noise, label="mask"))) == 500
+
+
+def test_the_outline_of_a_huge_object_is_as_true_as_that_of_a_small_one():
+    rows, columns = np.ogrid[:4000, :5000]
+    inside = ((columns - 2500) / 2400) ** 2 + ((rows - 2000) / 1900) ** 2 < 1
+    (traced,) = outline(Instance.from_mask(inside, label="cat"))
+    drawn = np.zeros(inside.shape, np.uint8)
+    cv2.fillPoly(drawn, [np.array(traced)], 1)
+    assert np.count_nonzero(drawn.view(np.bool_) != inside) < 0.01 * np.count_nonzero(inside)

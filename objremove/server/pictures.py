@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -12,6 +13,11 @@ from PIL import Image
 from objremove.instances import Instance
 from objremove.photo import Photo, read
 from objremove.types import AnyArray, Mask
+
+_TRACED_PIXELS = (
+    4_000_000  # larger objects are traced in blocks of pixels, which are still finer than the simplified outline
+)
+_MOST_OUTLINES = 500
 
 
 def preview(photo: Photo, file: bytes, side: int) -> bytes:
@@ -34,14 +40,27 @@ def preview(photo: Photo, file: bytes, side: int) -> bytes:
 
 
 def outline(one: Instance) -> list[list[list[int]]]:
-    """The outlines of its parts and of the holes in them, each a list of [x, y] in photo pixels, simplified by half a percent.
+    """The outlines of its parts and of the holes in them, each a list of [x, y] in photo pixels, simplified by 0.3 percent.
 
-    To be filled by the even-odd rule.
+    To be filled by the even-odd rule. Of very many the longest are given, the longest first.
     """
     x0, y0, x1, y1 = one.box
-    contours, _ = cv2.findContours(one.crop.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0))
-    tolerance = max(0.5, 0.003 * max(x1 - x0, y1 - y0))
-    return [cv2.approxPolyDP(contour, tolerance, True)[:, 0].tolist() for contour in contours]
+    step = math.ceil(math.sqrt(one.crop.size / _TRACED_PIXELS))
+    # RETR_LIST: to find out which contour lies in which takes time that grows with the square of their number.
+    contours, _ = cv2.findContours(_in_blocks(one.crop, step).view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    tolerance = max(0.5, 0.003 * max(x1 - x0, y1 - y0) / step)
+    longest = sorted(contours, key=len, reverse=True)[:_MOST_OUTLINES]
+    return [(cv2.approxPolyDP(contour, tolerance, True)[:, 0] * step + (x0, y0)).tolist() for contour in longest]
+
+
+def _in_blocks(mask: Mask, step: int) -> Mask:
+    """The mask at a `step`th of its size: whatever touches a block of `step` x `step` pixels fills it."""
+    if step == 1:
+        return mask
+    height, width = mask.shape
+    padded = np.pad(mask, ((0, -height % step), (0, -width % step)))
+    blocks = padded.reshape(-(-height // step), step, -(-width // step), step)
+    return np.asarray(blocks.any(axis=(1, 3)), np.bool_)
 
 
 def png_of(mask: Mask) -> bytes:

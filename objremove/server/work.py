@@ -86,7 +86,8 @@ class Server:
             raise job.problem
         if job.state != "done":
             raise Problem(503, "cancelled", "the request was cancelled")
-        return job.result
+        result, job.result = job.result, None  # nobody else knows of the job
+        return result
 
 
 async def _disconnected(request: Request) -> None:
