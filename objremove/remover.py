@@ -8,7 +8,7 @@ This is the only place that knows the whole road. It loads its models once, on f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -299,9 +299,10 @@ class Remover:
             if not (missed and named and self.second_look and isinstance(segmenter, SecondLook)):
                 return found
             seen = segmenter.look_again(pixels, missed, confidence=self.confidence)
+        seen = _apart_from(seen, [one for one in found if one.label in {target.label for target in targets.keep}])
         steps.notes += [
-            f"{label} was found only at a second look, because it was named: check the result"
-            for label in sorted({one.label for one in seen})
+            f"{label} was found only at a second look, because it was named (score {score:.2f}): check the result"
+            for label, score in sorted({one.label: one.score for one in reversed(seen)}.items())
         ]
         return [*found, *seen]
 
@@ -339,6 +340,18 @@ class Remover:
     def _known(self, *requests: Any) -> tuple[str, ...]:
         """The classes that `all` stands for; asks the segmenter only where `all` was said."""
         return self.shelf.segmenter().classes if any(says_all(request) for request in requests) else ()
+
+
+def _apart_from(seen: Sequence[Instance], staying: Sequence[Instance]) -> list[Instance]:
+    """What of the instances lies outside those that stay; not one that lies mostly within them, for it is the same object."""
+    apart = []
+    for one in seen:
+        left: Instance | None = one
+        for other in staying:
+            left = left.minus(other.mask) if left is not None else None
+        if left is not None and 2 * left.area > one.area:
+            apart.append(left)
+    return apart
 
 
 def _results(outcomes: Iterator[Outcome[None]], errors: Literal["raise", "yield"]) -> Iterator[Result | Exception]:

@@ -128,7 +128,7 @@ def test_what_is_named_and_not_found_is_looked_for_again(remover):
 
     def look_again(pixels, labels, *, confidence=None):
         asked.append(set(labels))
-        mask = np.abs(pixels.astype(int) - PALE).max(axis=2) < 10
+        mask = np.min([np.abs(pixels.astype(int) - colour).max(axis=2) for colour in (PALE, RED)], axis=0) < 10
         return [Instance.from_mask(mask, label=label, score=0.2, source="colours") for label in labels if mask.any()]
 
     toy.look_again = look_again
@@ -140,6 +140,8 @@ def test_what_is_named_and_not_found_is_looked_for_again(remover):
     assert not remover(scene(discs=()), "car").instances
     remover(photo, "all")
     assert len(asked) == 2, "nobody named what 'all' stands for"
+    kept = remover(scene(discs=((60, 60, 18, RED),)), "car", keep="person")
+    assert not kept.instances, "what stays is not taken for what goes"
     remover.second_look = False
     assert not remover(photo, "car").instances
 

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 WHAT = "What to remove"
 
 EPILOG = (
-    "Beside it: objremove detect (what is in a photo, numbered), models (list, pull, verify, path), classes, doctor, train; each has "
-    "its --help. Exit codes: 0 all well, 1 failure, 2 usage, 3 some photos failed, 130 interrupted. "
+    "Beside it: objremove detect (what is in a photo, numbered), serve (a page to click on), dataset (photos with their labels), "
+    "cluster (many machines), models, classes, doctor, evaluate, train; each has its --help. "
+    "Exit codes: 0 all well, 1 failure, 2 usage, 3 some photos failed, 130 interrupted. "
     "A photo in which nothing of what was named is found is left alone, and said so."
 )
 
@@ -208,6 +209,8 @@ def command(
     folders = Folders(named, list_file, recursive, unmatched, dry_run, limit, jobs, retry_failed, again, watch)
     if not (named or list_file):
         raise UsageError("missing PHOTO: name photos or folders, or list them with --list")
+    if not all(named):
+        raise UsageError("a PHOTO is the empty text (a variable that is not set?): name a file or folder")
     folders.check(where)
     plan, tasks = None, []
     if folders.asked:

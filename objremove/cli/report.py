@@ -70,7 +70,7 @@ def _summary(result: Result, task: Task) -> str:
     """One line: what went, how much of the photo, how long, where to."""
     if not result.changed:
         if task.target is None:
-            return f"{task.photo}: unchanged"
+            return f"{task.photo}: nothing to remove was found; passed on unchanged"
         seen = f" ({len(result.kept)} found, all kept)" if result.kept else ""
         return f"{task.photo}: nothing to remove was found{seen}; no file was written"
     counts: dict[str, int] = {}
