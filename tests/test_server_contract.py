@@ -1,7 +1,6 @@
 """The OpenAPI document is true: Schemathesis makes requests from it and holds the answers against it."""
 
 import threading
-import time
 
 import pytest
 
@@ -28,16 +27,16 @@ def address():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plugins, "entry_points", lambda group: POINTS[group])
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none"))
-        thread = threading.Thread(target=server.run)
+        thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.02)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        wait_until(lambda: app.state.server.ready)
-        yield f"http://127.0.0.1:{port}"
-        server.should_exit = True
-        thread.join()
+        try:
+            wait_until(lambda: server.started or not thread.is_alive())
+            port = server.servers[0].sockets[0].getsockname()[1]
+            wait_until(lambda: app.state.server.ready)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.should_exit = True
+            thread.join(60)
 
 
 @schema.parametrize()
