@@ -31,7 +31,7 @@ EXAMPLES = (
     Example(
         "dogs.jpg",
         "--remove dog",
-        "Both dogs go as one object, since they touch; a tuft of hair is left where the outline was short, the boards continue.",
+        "Both dogs go as one object, found at the second look; the boards behind them are put together from pieces that nearly meet.",
     ),
     Example(
         "wine.jpg",
