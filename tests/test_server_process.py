@@ -184,7 +184,9 @@ def test_clients_that_take_nothing_are_given_up(server):
     noise = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), np.uint8)).save(noise, "PNG")
     sent = server.connect(request({"photo": noise.getvalue()}, "/v1/photos"))
-    photo_id = json.loads(sent.recv(4096).partition(b"\r\n\r\n")[2])["photo_id"]
+    answer = http.client.HTTPResponse(sent)
+    answer.begin()
+    photo_id = json.load(answer)["photo_id"]
     greedy = socket.socket()
     greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     greedy.settimeout(20)
