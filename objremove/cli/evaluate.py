@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -168,9 +168,15 @@ def removal(
     if not records:
         raise UsageError("no photo has labels by hand (KEY.seg.png; in KEY.json, where there is one, label: human)")
     library = PhotoLibrary([records[index] for index in draw_photos(len(records), limit, seed)])
-    shared = {"device": device, "precision": precision, "threads": threads, "offline": offline, "seed": seed}
-    finder = Remover(segmenter, confidence=conf, second_look=False, refine_masks=False, **shared)  # type: ignore[arg-type]
-    looker = Remover(judge or segmenter, confidence=conf, second_look=False, refine_masks=False, **shared)  # type: ignore[arg-type]
+    shared: dict[str, Any] = {
+        "device": device,
+        "precision": precision,
+        "threads": threads,
+        "offline": offline,
+        "seed": seed,
+    }
+    finder = Remover(segmenter, confidence=conf, second_look=False, refine_masks=False, **shared)
+    looker = Remover(judge or segmenter, confidence=conf, second_look=False, refine_masks=False, **shared)
     names = [] if find_only else inpainter or ["auto"]
     methods = load_methods(names, segmenter, confidence=conf, **shared)
     with speaker.progress("removing", "photos") as progress:
