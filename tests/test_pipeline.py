@@ -9,10 +9,9 @@ import pytest
 from conftest import BLUE, RED, scene
 from PIL import Image
 
-from objremove import pipeline
 from objremove.errors import PhotoError, UsageError
 from objremove.photo import Photo
-from objremove.pipeline import Job, run
+from objremove.pipeline import Job, cores, crew, run, runner
 from objremove.remover import Remover
 from objremove.request import Request
 
@@ -76,7 +75,7 @@ def test_results_are_those_of_single_calls(batched, workers, share_batches):
 @pytest.mark.parametrize("threads", [None, 1])
 def test_as_many_workers_as_asked_for_are_at_work(remover, monkeypatch, threads):
     """More than there are cores, too: where photos come over a network, workers wait more than they compute."""
-    monkeypatch.setattr(pipeline, "cores", lambda: 2)
+    monkeypatch.setattr(runner, "cores", lambda: 2)
     remover.threads = threads
     together = threading.Barrier(5, timeout=20)
     outcomes = list(run(remover, jobs(photos(5)), lambda *_: together.wait(), workers=5))
@@ -160,7 +159,7 @@ def test_large_photos_wait_for_one_another(remover, monkeypatch, tmp_path, kind)
         Image.fromarray(picture).save(path)
     make = {"array": np.asarray, "path": str, "bytes": Path.read_bytes, "image": Image.open, "photo": Photo.open}[kind]
     sources = [make(one) for one in (pictures if kind == "array" else paths)]
-    monkeypatch.setattr(pipeline, "MOST_PIXELS", 2 * pictures[0][..., 0].size - 1)
+    monkeypatch.setattr(crew, "MOST_PIXELS", 2 * pictures[0][..., 0].size - 1)
     start, lock, inside, most = Remover.start, threading.Lock(), [], []
 
     def watched(self, photo, request):
@@ -178,7 +177,7 @@ def test_large_photos_wait_for_one_another(remover, monkeypatch, tmp_path, kind)
 
 
 def test_a_photo_that_cannot_be_opened_leaves_its_room_to_others(remover, monkeypatch, tmp_path):
-    monkeypatch.setattr(pipeline, "MOST_PIXELS", 1)
+    monkeypatch.setattr(crew, "MOST_PIXELS", 1)
     Image.fromarray(photos(1)[0]).save(tmp_path / "whole.png")
     (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:200])
     sources = [tmp_path / "half.png", tmp_path / "missing.png", b"", b"no photo", 7, tmp_path / "whole.png"]
@@ -230,7 +229,7 @@ def test_a_fault_of_the_pipeline_itself_reaches_the_reader(remover, monkeypatch)
     def fault(self, road):
         raise LookupError("a bug")
 
-    monkeypatch.setattr(pipeline._Crew, "_begin_wave", fault)
+    monkeypatch.setattr(crew.Crew, "_begin_wave", fault)
     with pytest.raises(LookupError):
         list(run(remover, jobs(photos(3)), workers=2))
     assert not workers_alive()
@@ -242,7 +241,7 @@ def test_threads_are_shared_out_and_given_back(remover):
 
     before = torch.get_num_threads(), cv2.getNumThreads()
     seen = {outcome.value for outcome in run(remover, jobs(photos(4)), lambda *_: torch.get_num_threads(), workers=2)}
-    assert seen == {max(1, pipeline.cores() // 2)}
+    assert seen == {max(1, cores() // 2)}
     assert (torch.get_num_threads(), cv2.getNumThreads()) == before
     assert list(run(remover, [])) == []
     with pytest.raises(UsageError):
