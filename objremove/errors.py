@@ -20,7 +20,13 @@ class UsageError(ObjRemoveError):
 
 
 class PhotoError(ObjRemoveError):
-    """A photo cannot be read or written: missing, truncated, not an image, too large, the disk is full."""
+    """A photo cannot be read or written: truncated, not an image, too large, the disk is full."""
+
+
+class NoFileError(PhotoError):
+    """What is named as a photo is not there, or is a folder: the request is off, and not the photo."""
+
+    exit_code = UsageError.exit_code
 
 
 class DatasetError(ObjRemoveError):

@@ -264,6 +264,12 @@ def test_whatever_befalls_one_photo_befalls_it_alone(photo, tmp_path, monkeypatc
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_photo_that_is_not_there_is_usage_alone_and_some_failed_among_others(photo, tmp_path):
+    assert remove("-r", "person", "nowhere.jpg", "nowhere.png") == 2
+    assert remove("-r", "person", "nowhere.jpg", photo, "-o", tmp_path / "out") == 3
+    assert (tmp_path / "out" / "photo.jpg").exists()
+
+
 def test_where_all_photos_fail_the_first_gives_the_code(photo, tmp_path):
     Image.fromarray(scene(90, 120)).save(tmp_path / "small.png")
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
@@ -287,8 +293,16 @@ def test_a_request_that_means_nothing_is_said_once_and_before_any_photo(photo, t
         (["photo.jpg"], 2, "say what to remove"),
         (["-r", "person"], 2, "PHOTO"),
         (["-r", "persom", "photo.jpg"], 2, "did you mean person"),
-        (["-r", "person", "missing.jpg"], 1, "missing.jpg"),
-        (["-r", "person", "."], 1, "folder"),
+        (["-r", "person", "missing.jpg"], 2, "missing.jpg: no such file or folder"),
+        (["-r", "person", "missing/", "-o", "clean/"], 2, "missing: no such file or folder"),
+        (["-r", "person", "*.webp", "-o", "clean/"], 2, "*.webp: no file or folder"),
+        (["-r", "person", "--list", "missing.txt", "-o", "clean/"], 2, "missing.txt: No such file"),
+        (["-r", "person", "--list", ".", "-o", "clean/"], 2, "directory"),
+        (["-r", "person", "."], 2, "--output"),
+        (["-r", "person", "photo.jpg", "--mask", "missing.png"], 2, "missing.png"),
+        (["detect", "missing.jpg"], 2, "missing.jpg"),
+        (["detect", "."], 2, "one photo"),
+        (["-r", "person", "empty.jpg"], 1, "empty"),
         (["-r", "3", "15", "photo.jpg"], 2, "--remove 3,15"),
         (["-r", "person", "photo.jpg", "--point", "9999,1"], 2, "outside the photo"),
         (["-r", "person", "photo.jpg", "--box", "1,2,3"], 2, "x0,y0,x1,y1"),
@@ -314,7 +328,8 @@ def test_a_request_that_means_nothing_is_said_once_and_before_any_photo(photo, t
 )
 def test_bad_input_is_one_line_and_a_code(photo, tmp_path, capsys, arguments, code, says):
     Image.new("L", (4, 4)).save(tmp_path / "small.png")
-    assert run(["--inpainter", "telea", *arguments]) == code
+    (tmp_path / "empty.jpg").touch()
+    assert (run(arguments) if arguments[0] == "detect" else remove(*arguments)) == code
     out, err = capsys.readouterr()
     assert out == ""
     assert says in err

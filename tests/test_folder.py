@@ -371,14 +371,14 @@ def test_a_failure_deletes_nothing_that_no_run_made(tree, toy):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["photos"], 1, "--output"),
+        (["photos"], 2, "--output"),
         (["photos", "-o", "-"], 2, "folder"),
         (["photos", "--in-place"], 2, "folder"),
         (["photos/a.png", "--limit", "3"], 2, "--limit is for folders"),
         (["photos/a.png", "-o", "clean", "--watch"], 2, "--watch is for folders"),
         (["photos", "-", "-o", "clean"], 2, "--list -"),
         (["photos", "-o", "clean", "--unmatched", "link", "--format", "png"], 2, "--unmatched link"),
-        (["--list", "missing.txt", "-o", "clean"], 1, "missing.txt"),
+        (["--list", "missing.txt", "-o", "clean"], 2, "missing.txt"),
         (["empty", "-o", "clean"], 1, "no photo is there"),
         (["photos", "-o", "photos"], 2, "is the output, too"),
     ],

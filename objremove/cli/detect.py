@@ -51,6 +51,8 @@ def command(
 ) -> int:
     """List what is found, numbered by falling area within each class, and draw it."""
     speaker = options.speaker(quiet, verbose)
+    if photo.is_dir():
+        raise UsageError(f"{photo} is a folder: detect looks at one photo")
     target = beside(photo, ".detect", ".png") if output is None else Path(output)
     kind = _picture_format(target, photo, output) if picture else "PNG"
     if picture:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from objremove.cli.console import FAILED, INTERRUPTED, OK, SOME_FAILED, Speaker, stdout_kept_clean
 from objremove.cli.output import STANDARD, Output
-from objremove.errors import PhotoError, UsageError
+from objremove.errors import UsageError
 
 if TYPE_CHECKING:
     from objremove.folder.plan import Item, Plan
@@ -57,7 +57,7 @@ class Folders:
         return many or self.list is not None
 
     def check(self, where: Output) -> None:
-        """Raise UsageError for options that mean nothing together, PhotoError for a folder without an output."""
+        """Raise UsageError for options that mean nothing together, a folder without an output, a pattern without a match."""
         only = {
             "--unmatched": self.unmatched != "skip",
             "--dry-run": self.dry_run,
@@ -75,7 +75,7 @@ class Folders:
             return
         named = self.photos[0] or "." if self.photos else f"--list {self.list}"
         if where.to is None and not where.in_place:
-            raise PhotoError(f"{named} is a folder or list: say where its results shall go, as in --output clean/")
+            raise UsageError(f"{named} is a folder or list: say where its results shall go, as in --output clean/")
         if where.in_place or where.to == "-" or os.path.isfile(where.to or ""):
             raise UsageError(f"the results of {named} need a folder: give --output one")
         if str(STANDARD) in self.photos:
@@ -88,6 +88,9 @@ class Folders:
             raise UsageError("--dry-run looks once: leave out --watch")
         if self.watch and not any(os.path.isdir(photo) for photo in self.photos):
             raise UsageError("--watch needs a folder to watch")
+        for photo in self.photos:
+            if _is_pattern(photo) and not any(glob.iglob(photo, recursive=True)):
+                raise UsageError(f"{photo}: no file or folder is called like that")
 
     def plan(self, where: Output) -> Plan:
         """Which photos, and what will be written; errors as of `make_plan`."""
@@ -102,7 +105,7 @@ class Folders:
 
         if self.list is None:
             return []
-        return self._piped if self.list == str(STANDARD) else read_list([Path(self.list).read_text()])
+        return self._piped if self.list == str(STANDARD) else read_list([_text(Path(self.list))])
 
     @cached_property
     def _piped(self) -> Sequence[str]:
@@ -125,6 +128,14 @@ class Folders:
             jobs=self.jobs,
             unattended=self.watch,
         )
+
+
+def _text(path: Path) -> str:
+    """What a list holds; names that are no UTF-8 are names, too."""
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise UsageError(f"--list {path}: {error.strerror or error}") from None
 
 
 def _is_pattern(photo: str) -> bool:

@@ -27,7 +27,7 @@ WHAT = "What to remove"
 EPILOG = (
     "Beside it: objremove detect (what is in a photo, numbered), serve (a page to click on), dataset (photos with their labels), "
     "cluster (many machines), models, classes, doctor, evaluate, train; each has its --help. "
-    "Exit codes: 0 all well, 1 failure, 2 usage, 3 some photos failed, 130 interrupted. "
+    "Exit codes: 0 all well, 1 failure, 2 usage (a photo or folder that is not there, too), 3 some photos failed, 130 interrupted. "
     "A photo in which nothing of what was named is found is left alone, and said so."
 )
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from objremove.errors import PhotoError
+from objremove.errors import NoFileError, PhotoError
 from objremove.photo import png, tiff
 from objremove.photo.modes import MODES, Layout
 from objremove.types import AnyArray
@@ -97,16 +97,14 @@ def stored(array: AnyArray, orientation: int) -> AnyArray:
 
 
 def read_path(path: Path) -> bytes:
-    """The bytes of a file; `PhotoError` where there is none to read."""
+    """The bytes of a file; `NoFileError` where there is none, `PhotoError` where it cannot be read or holds nothing."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise PhotoError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise PhotoError(f"{path}: is a folder, not a photo") from None
+        raise NoFileError(f"{path}: no such file or folder") from None
     except OSError as error:
         if path.is_dir():
-            raise PhotoError(f"{path}: is a folder, not a photo") from None
+            raise NoFileError(f"{path}: is a folder, not a photo") from None
         raise PhotoError(f"{path}: cannot be read: {error.strerror or error}") from None
     if not data:
         raise PhotoError(f"{path}: the file is empty")
