@@ -157,7 +157,7 @@ def removal(
     if find_only and (inpainter or judge):
         raise UsageError("--find-only fills nothing: leave out --inpainter and --judge")
     speaker = _prepare(out, overwrite=overwrite, quiet=quiet)
-    from objremove.evaluation.methods import load_methods
+    from objremove.evaluation.methods import describe_segmenter, load_methods
     from objremove.evaluation.removal import evaluate_removal, is_judged
     from objremove.evaluation.reports import left_out, report_removal
     from objremove.evaluation.statistics import draw_photos
@@ -176,14 +176,18 @@ def removal(
         "seed": seed,
     }
     finder = Remover(segmenter, confidence=conf, second_look=False, refine_masks=False, **shared)
-    looker = Remover(judge or segmenter, confidence=conf, second_look=False, refine_masks=False, **shared)
+    looker = finder
+    if judge:
+        looker = Remover(judge, confidence=conf, second_look=False, refine_masks=False, **shared)
     names = [] if find_only else inpainter or ["auto"]
     methods = load_methods(names, segmenter, confidence=conf, **shared)
     with speaker.progress("removing", "photos") as progress:
         result = evaluate_removal(library, finder, methods, looker, progress=progress)
     if not result.detection.confusion.any():
         raise UsageError(f"none of {len(library)} photos could be used: {left_out(result.failed)}")
-    about = f"{len(library)} photos, segmenter {segmenter}, judge {judge or segmenter}"
+    about = f"{len(library)} photos, segmenter {describe_segmenter(finder)}"
+    if methods:
+        about += f", judge {describe_segmenter(looker)}"
     for title, table in report_removal(out, result, about, methods, seed=seed).items():
         _print_table(title, table)
     return _finished(speaker, out, result.failed)

@@ -42,5 +42,15 @@ def short_names(inpainters: Sequence[str]) -> list[str]:
 
 def describe(methods: Mapping[str, Remover]) -> str:
     """Every method, with the beginning of its weight file's SHA-256 where it has one."""
-    hashes = {name: remover.shelf.identity(remover.shelf.inpainter())[1] for name, remover in methods.items()}
-    return ", ".join(f"{name} (sha256 {digest[:16]})" if digest else name for name, digest in hashes.items())
+    return ", ".join(
+        _identified(name, remover.shelf.identity(remover.shelf.inpainter())[1]) for name, remover in methods.items()
+    )
+
+
+def describe_segmenter(remover: Remover) -> str:
+    """The segmenter that `all` asks, likewise; what `auto` has chosen by its own name."""
+    return _identified(*remover.shelf.identity(remover.shelf.segmenter()))
+
+
+def _identified(name: str, digest: str | None) -> str:
+    return f"{name} (sha256 {digest[:16]})" if digest else name

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import os
 import platform
+import shutil
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import objremove
 from objremove.evaluation.rows import SCORES, Row
 from objremove.evaluation.sheets import SheetRow, contact_sheet
 from objremove.evaluation.statistics import Estimate, paired_wins, summarise
@@ -119,6 +122,18 @@ def machine() -> str:
     load = f", load {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
     cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
     return f"{_processor()}, {cores}{load}; torch {torch.__version__}, {platform.system()} {platform.machine()}"
+
+
+def code() -> str:
+    """The version of objremove, and the commit where it runs from a checkout: `-dirty` tells of changes since."""
+    root = Path(objremove.__file__).parents[1]
+    version = f"objremove {objremove.__version__}"
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return version
+    command = [git, "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return version if answer.returncode else f"{version}, commit {answer.stdout.strip()}"
 
 
 def _processor() -> str:

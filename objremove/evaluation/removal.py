@@ -12,11 +12,13 @@ from objremove.classes import VOC
 from objremove.errors import ObjRemoveError
 from objremove.evaluation.detection import DetectionScores, labelled_classes, union_mask
 from objremove.evaluation.filling import SHEET_ROWS
+from objremove.evaluation.looks import LookScores, look_again, vocabularies
 from objremove.evaluation.metrics import edge
 from objremove.evaluation.rows import Row
 from objremove.evaluation.sheets import SheetRow, tinted
 from objremove.remover import Remover
 from objremove.result import Result
+from objremove.segmentation import SecondLook
 from objremove.training.library import Bytes, PhotoLibrary, Record
 from objremove.types import Mask
 
@@ -30,6 +32,8 @@ class Removal:
 
     Attributes:
         detection: how well objects are found.
+        looks: what naming a class finds.
+        looks_twice: whether the finder's segmenter has a second look.
         rows: one for each method, photo and class that was found and removed; the group is the class.
         requests: how many times a class was asked for of which the labels hold an object.
         unfound: how many of these found nothing to remove.
@@ -38,6 +42,8 @@ class Removal:
     """
 
     detection: DetectionScores = field(default_factory=DetectionScores)
+    looks: LookScores = field(default_factory=LookScores)
+    looks_twice: bool = False
     rows: list[Row] = field(default_factory=list)
     requests: int = 0
     unfound: int = 0
@@ -67,16 +73,22 @@ def evaluate_removal(
         judge: whose segmenter looks at the results.
         progress: called with (photos done, photos in all).
     """
-    out = Removal()
+    segmenter = finder.shelf.segmenter()
+    known = [VOC.index(name) for name in segmenter.classes if name in VOC]
+    labelled = vocabularies(photos.records)
+    out = Removal(looks_twice=isinstance(segmenter, SecondLook))
     for index, record in enumerate(photos.records):
         if progress:
             progress(index, len(photos))
         try:
             photo, labels = photos.photo(index), photos.labels(index)
-            out.detection.add(labels, finder.find(photo))
+            first = finder.find(photo)
+            second = look_again(finder, photo, first)
         except ObjRemoveError as error:
             out.failed[record.key] = str(error)
             continue
+        out.detection.add(labels, first)
+        out.looks.add(labels, first, second, known=known, vocabulary=labelled[record.source])
         for name in [VOC[label] for label in labelled_classes(labels)] if methods else ():
             try:
                 results = {method: remover(photo, name) for method, remover in methods.items()}

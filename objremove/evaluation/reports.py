@@ -7,14 +7,21 @@ from pathlib import Path
 
 from objremove.classes import VOC
 from objremove.evaluation.filling import Filling
+from objremove.evaluation.looks import LEAST_IOU, LEAST_SHARE, Asked
 from objremove.evaluation.methods import describe
-from objremove.evaluation.output import Cells, Section, machine, score_tables, wins_table, write_csv, write_report
+from objremove.evaluation.output import Cells, Section, code, machine, score_tables, wins_table, write_csv, write_report
 from objremove.evaluation.removal import Removal
 from objremove.evaluation.rows import SCORES, Row
 from objremove.remover import Remover
 
 _MARKS = (
     "± is half of the 95 % bootstrap interval of the mean over photos; ↑ higher, ↓ lower, →1 nearer to 1 is better."
+)
+_REQUESTS = (
+    f"Present: each class on at least {LEAST_SHARE:.0%} of a photo by its labels; answered where an instance overlaps these "
+    f"pixels by an IoU above {LEAST_IOU}. Absent: each class without a labelled pixel that the photo's source labels elsewhere, "
+    f"in photos of which less than {LEAST_SHARE:.0%} is unknown; every such class is asked for, none is drawn. The second look "
+    "follows where the first finds nothing of the class."
 )
 
 
@@ -25,7 +32,7 @@ def report_filling(
     found = {name for row in result.rows for name in row.scores}
     about = [
         f"{count} photos, seed {seed}; {left_out(result.failed, result.small)}.",
-        f"Methods: {describe(methods)}. Machine: {machine()}.",
+        f"Methods: {describe(methods)}. Code: {code()}. Machine: {machine()}.",
         _MARKS,
         *(f"{note}." for note in notes),
         *(["FID of fewer than 2,000 photos says little."] if result.frechet else []),
@@ -53,23 +60,29 @@ def report_removal(
         f"{scores.missed.sum()} of {scores.objects.sum()} labelled objects missed, "
         f"{scores.false.sum()} of {scores.found.sum()} found instances false"
     )
-    measured = f"{about}, seed {seed}; {left_out(result.failed)}. Machine: {machine()}."
-    sections = [Section("What was measured", measured), Section("Finding", f"Score: {finding}.", [classes])]
-    tables = {finding: classes}
+    looks = _look_table(result)
+    measured = f"{about}, seed {seed}; {left_out(result.failed)}. Code: {code()}. Machine: {machine()}."
+    sections = [
+        Section("What was measured", measured),
+        Section("Finding", f"Score: {finding}.", [classes]),
+        Section("Requests", _REQUESTS, [looks]),
+    ]
+    tables = {finding: classes, "shares of requests, by the class named": looks}
     if methods:
         together = [Row("all classes", f"{row.photo} {row.group}", row.method, row.scores) for row in result.rows]
         after = score_tables(together, seed=seed, scores=("found_again", "area_left", "seam", "texture", "seconds"))
         by_class = score_tables(result.rows, seed=seed, scores=("found_again", "area_left"))
-        asked = (
+        removed = (
             f"{result.requests} times a class was asked for of which the labels hold an object; {result.unfound} times "
             f"nothing was found. Methods: {describe(methods)}.\n\n{_MARKS}"
         )
-        sections.append(Section("After the removal", asked, list(after.values())))
+        sections.append(Section("After the removal", removed, list(after.values())))
         sections += [Section(f"After the removal: {name}", "", [table]) for name, table in by_class.items()]
         tables |= after
     names = ["original", "hole", *methods]
     write_report(out, "Removal", result.rows, sections, sheet=result.sheet, sheet_columns=names, seed=seed)
     write_csv(out / "classes.csv", classes)
+    write_csv(out / "requests.csv", looks)
     return tables
 
 
@@ -92,3 +105,20 @@ def _class_table(result: Removal) -> Cells:
             counts = (scores.objects[label], scores.missed[label], scores.found[label], scores.false[label])
             lines.append([name, f"{scores.iou[label]:.2f}" if scores.present[label] else "", *map(str, counts)])
     return [["class", "IoU", "objects", "missed", "found", "false"], *lines]
+
+
+def _look_table(result: Removal) -> Cells:
+    """Requests by class; the columns of the second look stay empty where there is none."""
+    present, absent = result.looks.present, result.looks.absent
+    asked = [label for label in range(len(VOC)) if present.requests[label] or absent.requests[label]]
+    lines = [[VOC[label], *_shares(present, [label], result), *_shares(absent, [label], result)] for label in asked]
+    together = ["all classes", *_shares(present, asked, result), *_shares(absent, asked, result)]
+    heading = ["class", "present", "answered ↑", "answered at two looks ↑", "absent", "found ↓", "found at two looks ↓"]
+    return [heading, together, *lines]
+
+
+def _shares(asked: Asked, labels: Sequence[int], result: Removal) -> list[str]:
+    """Number of requests, share with an answer at the first look, and with the second."""
+    requests, first, second = (int(counts[labels].sum()) for counts in (asked.requests, asked.first, asked.second))
+    shares = [f"{found / requests:.3f}" if requests else "" for found in (first, second)]
+    return [str(requests), shares[0], shares[1] if result.looks_twice else ""]

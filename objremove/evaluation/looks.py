@@ -1,0 +1,117 @@
+"""Requests judged: what naming a class finds where it is and where it is not, at the first look and with the second.
+
+The second look (`objremove.segmentation.SecondLook`) takes the user's word that the class is there. It helps where that is true
+and harms where it is not, so that both are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from objremove.classes import VOC
+from objremove.evaluation.detection import Counts
+from objremove.instances import Instance
+from objremove.remover import Remover
+from objremove.segmentation import SecondLook
+from objremove.training.library import Bytes, Record
+
+LEAST_SHARE = 0.01
+"""Least share of the photo that a class covers in the labels to be named as present; as much unknown may hide one that is not."""
+LEAST_IOU = 0.25
+"""Overlap with the labelled pixels above which a request is answered."""
+
+
+def _counts() -> Counts:
+    return np.zeros(len(VOC), np.int64)
+
+
+@dataclass
+class Asked:
+    """Requests for one class each, (21,) by VOC index.
+
+    Attributes:
+        requests: how many.
+        first: to how many of them something was found at the first look (where present: that overlaps).
+        second: likewise with a second look where the first found nothing of the class.
+    """
+
+    requests: Counts = field(default_factory=_counts)
+    first: Counts = field(default_factory=_counts)
+    second: Counts = field(default_factory=_counts)
+
+    def add(self, label: int, *, first: bool, second: bool) -> None:
+        """Count one request."""
+        self.requests[label] += 1
+        self.first[label] += first
+        self.second[label] += second
+
+
+@dataclass
+class LookScores:
+    """Counts over photos.
+
+    A class is present where it covers `LEAST_SHARE` of the photo in the labels; the request is answered where an instance
+    overlaps these pixels by an IoU above `LEAST_IOU`, unknown pixels left out. It is absent where no pixel is labelled with it,
+    the photo's source labels it at all, and less than `LEAST_SHARE` of the photo is unknown; there, anything found counts.
+    """
+
+    present: Asked = field(default_factory=Asked)
+    absent: Asked = field(default_factory=Asked)
+
+    def add(
+        self,
+        labels: Bytes,
+        first: Sequence[Instance],
+        second: Sequence[Instance],
+        *,
+        known: Collection[int],
+        vocabulary: Collection[int],
+    ) -> None:
+        """Count every request that one photo allows.
+
+        Args:
+            labels: (H, W) VOC index, 255 = unknown.
+            first: what the first look found, of all classes.
+            second: what the second look found, of the classes that the first found nothing of.
+            known: VOC indices that the segmenter knows: others cannot be named.
+            vocabulary: VOC indices that the photo's source labels (`vocabularies`).
+        """
+        areas = np.bincount(labels.ravel(), minlength=256)
+        all_known = areas[len(VOC) :].sum() < LEAST_SHARE * labels.size
+        for label in known:
+            if areas[label] >= LEAST_SHARE * labels.size:
+                once, again = (_answered(labels, found, label) for found in (first, [*first, *second]))
+                self.present.add(label, first=once, second=again)
+            elif not areas[label] and label in vocabulary and all_known:
+                once, again = (any(one.label == VOC[label] for one in found) for found in (first, [*first, *second]))
+                self.absent.add(label, first=once, second=again)
+
+
+def look_again(finder: Remover, photo: Bytes, found: Iterable[Instance]) -> list[Instance]:
+    """What a second look finds of the VOC classes that `found`, the first look, is without; nothing where there is no second look.
+
+    One pass of the network does for all classes: each is presumed alone, and objects of two may share pixels (`SecondLook`).
+    """
+    segmenter = finder.shelf.segmenter()
+    if not isinstance(segmenter, SecondLook):
+        return []
+    missed = set(segmenter.classes).intersection(VOC) - {one.label for one in found}
+    return segmenter.look_again(photo, missed, confidence=finder.confidence)
+
+
+def vocabularies(records: Iterable[Record]) -> dict[str, set[int]]:
+    """VOC indices that each source labels in any of the records: of others it does not say that they are absent."""
+    found: dict[str, set[int]] = {}
+    for record in records:
+        found.setdefault(record.source, set()).update(record.classes)
+    return found
+
+
+def _answered(labels: Bytes, found: Iterable[Instance], label: int) -> bool:
+    """Whether an instance of the class overlaps all that is labelled so."""
+    truth, known = labels == label, labels < len(VOC)
+    ious = ((truth & one.mask).sum() / (truth | (one.mask & known)).sum() for one in found if one.label == VOC[label])
+    return any(bool(iou > LEAST_IOU) for iou in ious)
