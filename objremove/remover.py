@@ -23,7 +23,7 @@ from objremove.request import Request
 from objremove.result import Result
 from objremove.segmentation import Prompter, SecondLook, Segmenter
 from objremove.shelf import EMBEDDED_PROMPTER, Shelf
-from objremove.targets import Targets, check_known, choose, parse_targets, says_all
+from objremove.targets import Targets, absent, check_known, choose, parse_targets, says_all
 from objremove.types import AnyArray, Mask, Pixels
 from objremove.work import Steps, Work
 
@@ -248,6 +248,7 @@ class Remover:
         if not (targets.remove or targets.points or targets.boxes or masks or request.instances is not None):
             raise UsageError("nothing to remove was named: give class names, points, boxes or a mask")
         found = self._found(opened.pixels, targets, steps, named=not says_all(remove))
+        steps.notes += absent(found, targets)
         chosen = choose(found, targets)
         kept = [*(one for one in found if one not in chosen), *request.spare]
         refined = self._refined(opened.pixels, chosen, steps)

@@ -15,8 +15,9 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from objremove.classes import ALIASES, COCO, NAMES, VOC
 from objremove.errors import UsageError
@@ -38,7 +39,7 @@ class ClassTarget:
     numbers: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return self.label + ("#" + "+".join(map(str, self.numbers)) if self.numbers else "")
+        return self.label + (f"#{_spans(self.numbers)}" if self.numbers else "")
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,17 @@ def _parse_numbers(numbers: str, text: str) -> tuple[int, ...]:
             raise UsageError(f"{text.strip()!r}: write instances as person#2, person#1-3 or person#1+4")
         picked.extend(range(first, last + 1))
     return tuple(dict.fromkeys(picked))
+
+
+def _spans(numbers: Iterable[int]) -> str:
+    """Numbers in the grammar above: `1-3+7`."""
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return "+".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
 
 
 def _items(request: str | int | Iterable[str | int]) -> list[str]:
@@ -254,6 +266,22 @@ def choose(instances: Iterable[Instance], targets: Targets) -> list[Instance]:
     if going and "center" in targets.keep_words:
         spared.add(id(min(going, key=_distance_from_center)))
     return [one for one in going if id(one) not in spared]
+
+
+def absent(instances: Iterable[Instance], targets: Targets) -> list[str]:
+    """A line for each class of which the request numbers more instances than were found: which are not there, and which are.
+
+    A class of which nothing was found has no line: that is no matter of its numbers.
+    """
+    counts = Counter(one.label for one in instances)
+    lines = []
+    for target in dict.fromkeys((*targets.remove, *targets.keep)):
+        found = counts[target.label]
+        beyond = tuple(number for number in target.numbers if number > found)
+        if found and beyond:
+            there = ClassTarget(target.label, tuple(range(1, found + 1)))
+            lines.append(f"there is no {replace(target, numbers=beyond)}: {found} found ({there})")
+    return lines
 
 
 def _distance_from_center(one: Instance) -> float:

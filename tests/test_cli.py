@@ -221,6 +221,18 @@ def test_nothing_found_is_said_and_nothing_written(tmp_path, capsys):
     assert not (tmp_path / "plain.removed.png").exists()
 
 
+def test_an_instance_that_is_not_there_is_told_with_those_that_are(photo, capsys):
+    assert remove("-r", "person#5", photo) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        f"{photo}: note: there is no person#5: 3 found (person#1-3)",
+        f"{photo}: nothing was removed, 3 found and left; no file was written",
+    ]
+    assert remove("-r", "person#3+5", photo, "--json") == 0
+    line = json.loads(capsys.readouterr().out)
+    assert len(line["removed"]) == 1
+    assert line["warnings"] == ["there is no person#5: 3 found (person#1-3)"]
+
+
 def test_some_photos_failing_is_exit_3_and_the_others_are_done(photo, tmp_path, capsys):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(photo.read_bytes()[:600])

@@ -305,6 +305,8 @@ def test_nothing_found_is_said_and_never_a_silent_copy(client):
     answer = client.post("/v1/remove", files=fields(photo=empty, remove="person"))
     assert answer.status_code == 422
     assert answer.json()["error"]["code"] == "nothing_found"
+    fifth = client.post("/v1/remove", files=fields(photo=encoded(scene()), remove="person#5"))
+    assert "there is no person#5" in fifth.json()["error"]["message"]
     as_json = client.post(
         "/v1/remove",
         files=fields(photo=empty, remove="person"),

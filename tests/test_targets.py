@@ -10,6 +10,7 @@ from objremove.targets import (
     ClassTarget,
     Point,
     Targets,
+    absent,
     check_known,
     choose,
     numbered,
@@ -156,6 +157,20 @@ def test_instances_are_numbered_by_falling_area_within_their_class():
 def test_keep_spares_part_of_what_remove_names(remove, keep, areas):
     targets = parse_targets(remove, keep=keep)
     assert [one.area for one in choose(CROWD, targets)] == areas
+
+
+@pytest.mark.parametrize(
+    ("remove", "keep", "lines"),
+    [
+        ("person#5", "", ["there is no person#5: 3 found (person#1-3)"]),
+        ("person#2-9,car#2+4", "", ["there is no person#4-9: 3 found (person#1-3)", "there is no car#2+4: 1 found (car#1)"]),
+        ("person", "person#4", ["there is no person#4: 3 found (person#1-3)"]),
+        ("person#3,car", "", []),
+        ("dog#2", "", []),
+    ],
+)  # fmt: skip
+def test_numbers_beyond_what_was_found_are_told(remove, keep, lines):
+    assert absent(CROWD, parse_targets(remove, keep=keep)) == lines
 
 
 def test_nothing_named_takes_nothing():

@@ -69,10 +69,10 @@ def _reason(error: Exception, photo: Path) -> str:
 def _summary(result: Result, task: Task) -> str:
     """One line: what went, how much of the photo, how long, where to."""
     if not result.changed:
-        if task.target is None:
-            return f"{task.photo}: nothing to remove was found; passed on unchanged"
-        seen = f" ({len(result.kept)} found, all kept)" if result.kept else ""
-        return f"{task.photo}: nothing to remove was found{seen}; no file was written"
+        what = (
+            f"nothing was removed, {len(result.kept)} found and left" if result.kept else "nothing to remove was found"
+        )
+        return f"{task.photo}: {what}; {'passed on unchanged' if task.target is None else 'no file was written'}"
     counts: dict[str, int] = {}
     for one in result.instances:
         counts[one.label] = counts.get(one.label, 0) + 1

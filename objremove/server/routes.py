@@ -232,7 +232,8 @@ async def _removed(server: Server, request: Request, removal: Removal, *, as_jso
     if as_json:
         return JSONResponse(result)
     if not result["changed"]:
-        raise Problem(422, "nothing_found", "nothing to remove was found: the photo would come back as it is")
+        why = "; ".join(result["notes"]) or "the photo would come back as it is"
+        raise Problem(422, "nothing_found", f"nothing to remove was found: {why}")
     stored = server.store.get(result["photo_id"])
     response = _picture(stored.data, stored.media_type, attachment=stored.name)
     response.headers["X-Photo-Id"] = stored.photo_id
