@@ -21,10 +21,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from objremove import pipeline
 from objremove.folder import run as folder_run
-from objremove.folder.plan import Layout, Plan, make_plan
+from objremove.folder.plan import Plan, make_plan
 from objremove.pipeline import Job, cores
 from objremove.remover import Remover
 from objremove.request import Request
+from objremove.runs.layout import Layout
+from objremove.runs.output import opened
 
 CLASSES = "person,dog,cat,car,horse"
 
@@ -124,7 +126,7 @@ class Memory:
 def memory(remover: Remover, plan: Plan, output: Path) -> Memory:
     """A folder run over the plan."""
     listener = Memory()
-    with folder_run.opened(output, {}) as manifest:
+    with opened(output, {}) as manifest:
         tally = folder_run.run(remover, Request(CLASSES), plan, manifest, folder_run.Settings(), listener=listener)
     done = sum(tally.now.values())
     print(f"{dict(tally.now)} in {tally.seconds:.0f} s: {done / tally.seconds:.2f} photos/s")

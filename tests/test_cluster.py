@@ -144,8 +144,8 @@ ALL = sorted(
 
 def test_folders_tars_and_tables_on_an_object_store(store):
     fill(store)
-    plan, summary, news = go()
-    assert summary.files == Counter(removed=22, failed=2, skipped=1)
+    plan, tally, news = go()
+    assert tally.files == Counter(removed=22, failed=2, skipped=1)
     assert names_of(store) == ALL
     assert sum(len(unit.files) for unit in plan.units if unit.kind == "photos") == 10
     lines = {line["photo"]: line for line in report(store.cat_file("/out/report.jsonl"))}
@@ -176,8 +176,8 @@ def test_limits_add_up_and_nothing_is_done_twice(store):
     fill(store)
     done = []
     while sum(done) < 24:
-        summary = go(Settings(batch=4, limit=7))[1]
-        done.append(sum(summary.now.values()))
+        tally = go(Settings(batch=4, limit=7))[1]
+        done.append(sum(tally.now.values()))
     assert done == [7, 7, 7, 3]
     assert names_of(store) == ALL
     assert go()[2] == []
@@ -192,9 +192,9 @@ def test_a_unit_begun_again_leaves_out_what_parts_cover(store):
     store.rm_file(next(path for path in parts if "000000004-000000006" in path))
     store.rm_file(next(path for path in parts if "/end-" in path))
     store.pipe_file("/out/a.tar/0001.png", b"not to be touched")
-    _, summary, again = go(Settings(batch=2))
+    _, tally, again = go(Settings(batch=2))
     assert store.cat_file("/out/a.tar/0001.png") == b"not to be touched"
-    assert summary.now == Counter(removed=2)
+    assert tally.now == Counter(removed=2)
     assert names_of(store) == ALL
     # Ray repeats a task and drops as many answers as it has had: there must be as many, whoever did the rest.
     assert sum(one["unit"] == [tar.id] for one in again) == sum(one["unit"] == [tar.id] for one in news) == 4
@@ -383,8 +383,8 @@ def test_of_a_tar_that_is_cut_short_the_rest_is_done(store, more):
 def test_names_in_tars_that_lead_astray(store):
     twice = [("x.png", picture(1)), ("../../x.png", picture(2)), ("x.png", picture(3)), ("d/../x.jpg", picture(4))]
     store.pipe_file("/in/a.tar", tar_of(twice))
-    _, summary, _ = go(format="png")
-    assert summary.files == Counter(removed=1, failed=3)
+    _, tally, _ = go(format="png")
+    assert tally.files == Counter(removed=1, failed=3)
     assert [path for path in store.find("/out") if path.endswith(".png")] == ["/out/a.tar/x.png"]
     assert len(set(names_of(store))) == 4
 
@@ -649,9 +649,9 @@ def test_killed_workers_and_drivers_lose_no_photo_and_double_none(cluster, tmp_p
 
     assert killed
     assert 8 <= before < photos
-    assert (outcome.left, outcome.unfinished, outcome.interrupted) == (0, 0, False)
-    assert outcome.summary.files == Counter(removed=photos - 1, failed=1)
-    assert sum(outcome.summary.now.values()) == listener.photos == photos - before
+    assert (outcome.tally.left, outcome.unfinished, outcome.interrupted) == (0, 0, False)
+    assert outcome.tally.files == Counter(removed=photos - 1, failed=1)
+    assert sum(outcome.tally.now.values()) == listener.photos == photos - before
     lines = report((out / "report.jsonl").read_text())
     assert len({line["photo"] for line in lines}) == len(lines) == photos
     results = {path.relative_to(out).as_posix() for path in out.rglob("*.png")}
@@ -663,7 +663,7 @@ def test_killed_workers_and_drivers_lose_no_photo_and_double_none(cluster, tmp_p
             assert (out / line["output"]["path"]).stat().st_size == line["output"]["size"]
 
     again = run([str(source)], mine, options, settings, Crew(2, 1, 0), address=address, listener=Listener())
-    assert not again.summary.now
+    assert not again.tally.now
     assert (out / "report.jsonl").read_text().count("\n") == photos
 
 

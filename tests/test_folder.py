@@ -20,12 +20,14 @@ from PIL import Image
 
 from objremove.cli.app import run
 from objremove.errors import PhotoError, UsageError
-from objremove.folder import manifest as manifests
 from objremove.folder import run as folder_run
-from objremove.folder.manifest import Manifest
-from objremove.folder.plan import Layout, make_plan, read_list
+from objremove.folder.plan import make_plan, read_list
 from objremove.folder.watch import Settled, rounds
 from objremove.result import Result
+from objremove.runs import manifest as manifests
+from objremove.runs.layout import Layout
+from objremove.runs.manifest import Manifest
+from objremove.runs.output import opened
 
 
 def draw(path, discs=((40, 40, 9, RED),), size=(80, 100)):
@@ -283,7 +285,7 @@ def test_failed_photos_are_tried_again_only_when_asked_or_changed(tree, toy, cap
 
 
 def test_two_runs_in_one_output_are_one_too_many(tree, toy, capsys):
-    with folder_run.opened(Path("clean"), {}):
+    with opened(Path("clean"), {}):
         assert remove("photos", "-o", "clean") == 1
     assert "another run is at work there" in capsys.readouterr().err
 

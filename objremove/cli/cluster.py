@@ -283,17 +283,15 @@ def _show(plan: Plan, speaker: Speaker) -> int:
 
 def _end(outcome: Outcome, output: str, speaker: Speaker) -> int:
     """Say what became of the run; the exit code."""
-    from objremove.folder.run import Tally
-
-    summary = outcome.summary
-    say_tally(Tally(summary.files, summary.now, summary.labels, outcome.left, outcome.seconds), Path(output), speaker)
+    tally = outcome.tally
+    say_tally(tally, Path(output), speaker)
     if outcome.unfinished:
         speaker.say(f"{outcome.unfinished} files of photos are not done to their end: the same command goes on")
     if outcome.interrupted:
         return INTERRUPTED
-    if not summary.files["failed"]:
+    if not tally.files["failed"]:
         return OK
-    well = summary.files["removed"] + summary.files["unmatched"] + outcome.left + outcome.unfinished
+    well = tally.files["removed"] + tally.files["unmatched"] + tally.left + outcome.unfinished
     return SOME_FAILED if well else FAILED
 
 

@@ -135,9 +135,9 @@ def command(
     from objremove.dataset.plan import Settings
     from objremove.dataset.run import run
     from objremove.dataset.vocabulary import resolve
-    from objremove.folder.plan import STATE
-    from objremove.folder.run import opened
     from objremove.remover import Remover
+    from objremove.runs.layout import STATE
+    from objremove.runs.output import opened
 
     speaker = options.speaker(quiet, verbose)
     datasets = _datasets(coco or [], images or [], voc, yolo)

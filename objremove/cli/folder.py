@@ -23,9 +23,11 @@ from objremove.cli.output import STANDARD, Output
 from objremove.errors import UsageError
 
 if TYPE_CHECKING:
-    from objremove.folder.plan import Item, Plan
-    from objremove.folder.run import Settings, Tally
+    from objremove.folder.plan import Plan
+    from objremove.folder.run import Settings
     from objremove.remover import Remover
+    from objremove.runs.layout import Item
+    from objremove.runs.tally import Tally
 
 EVERY = 10.0
 """Seconds between two lines on progress where standard error is no terminal."""
@@ -94,7 +96,8 @@ class Folders:
 
     def plan(self, where: Output) -> Plan:
         """Which photos, and what will be written; errors as of `make_plan`."""
-        from objremove.folder.plan import Layout, make_plan
+        from objremove.folder.plan import make_plan
+        from objremove.runs.layout import Layout
 
         extension = f".{where.format.lower().lstrip('.')}" if where.format else None
         layout = Layout(Path(where.to or ""), extension, where.save_mask, where.compare)
@@ -158,8 +161,9 @@ def show(
     Raises:
         UsageError: the run would be refused, for what it would write or for its options.
     """
-    from objremove.folder.manifest import Manifest, begin
     from objremove.folder.run import unsettled
+    from objremove.runs.manifest import Manifest
+    from objremove.runs.options import begin
 
     output = Path(where.to or "")
     manifest = Manifest(output, begin(output, options, again=folders.again, dry=True))
@@ -203,12 +207,13 @@ def remove_from_folders(
     from objremove.folder import run as folder_run
     from objremove.folder.watch import rounds
     from objremove.request import Request
+    from objremove.runs.output import opened
 
     output, settings, same = Path(where.to or ""), folders.settings(where), Request(**request)
     watched = [photo for photo in folders.photos if os.path.isdir(photo)]
     with (
         _stopped_by_ctrl_c(speaker) as stop,
-        folder_run.opened(output, options, again=folders.again) as manifest,
+        opened(output, options, again=folders.again) as manifest,
         _lines_of_json(as_json) as lines,
     ):
         plans = rounds(lambda: folders.plan(where), watched, stop) if folders.watch else iter([plan])
@@ -263,7 +268,7 @@ def _stopped_by_ctrl_c(speaker: Speaker) -> Iterator[threading.Event]:
 class Meter:
     """Progress for people, as a bar on a terminal and as a line now and then elsewhere; lines of JSON for scripts.
 
-    A `objremove.folder.run.Listener`.
+    A `objremove.runs.tally.Listener`.
     """
 
     def __init__(self, speaker: Speaker, lines: TextIO | None) -> None:
@@ -299,7 +304,7 @@ class Meter:
 
     def failed(self, item: Item, error: Exception) -> None:
         """See `Listener`."""
-        from objremove.folder.run import one_line
+        from objremove.runs.failures import one_line
 
         self._failed += 1
         if self._speaker.level > 1:
@@ -342,7 +347,7 @@ def say_tally(tally: Tally, output: Path, speaker: Speaker) -> None:
     """The summary: what became of all files of the plan, and what this run did."""
     from rich.table import Table
 
-    from objremove.folder.plan import REPORT
+    from objremove.runs.layout import REPORT
 
     if speaker.level < 0:
         return

@@ -1,6 +1,6 @@
 """The memory of a cluster run: small files, each of which appears whole when its photos are done.
 
-    OUTPUT/.objremove/parts/RUN/UNIT/000000000-000000032.jsonl   what became of photos 0 to 31 of a unit: lines as in a folder run's report
+    OUTPUT/.objremove/parts/RUN/UNIT/000000000-000000032.jsonl   what became of photos 0 to 31 of a unit: lines as in every run's report
     OUTPUT/.objremove/parts/RUN/UNIT/end-000000845               so many photos the shard has
     OUTPUT/.objremove/parts/RUN/UNIT/try-000, at-000000007-002   a worker began with the unit, with a photo of it; removed when it goes well
     OUTPUT/report.jsonl                                          all parts, put together when a run ends, see `report`
@@ -12,7 +12,6 @@ accounted for once, without a lock, and without anyone who knows it all.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -24,8 +23,9 @@ from typing import Any
 from objremove.cluster.sources import File, Unit
 from objremove.cluster.storage import Folder
 from objremove.errors import UsageError
-from objremove.folder.manifest import FAILED, differences
-from objremove.folder.plan import STATE
+from objremove.runs.layout import STATE
+from objremove.runs.manifest import FAILED
+from objremove.runs.options import OPTIONS, Options, agreed
 
 _PART = re.compile(r"(\d{9})-(\d{9})\.jsonl")
 _MARKS = ("try-", "at-")
@@ -245,29 +245,22 @@ class Known:
         ]
 
 
-def begin(output: Folder, options: Mapping[str, Any], *, again: bool, overwrite: bool) -> str:
+def begin(output: Folder, values: Mapping[str, Any], *, again: bool, overwrite: bool) -> str:
     """Hold the options of a run against those before it in the same output, and remember them; a short name for them.
 
     Raises:
         UsageError: they differ, and `again` does not say that all shall be done anew; or the output holds files that no run made, and
             `overwrite` does not say that they may be replaced.
     """
-    name = f"{STATE}/options.json"
-    plain, known = json.loads(json.dumps(options)), None
+    known = None
     try:
-        known = json.loads(output.read(name))
+        known = Options.read(output.read(OPTIONS))
     except FileNotFoundError:
         if not overwrite and [one for one in output.names() if one != STATE]:
             raise UsageError(
                 f"{output.url} holds files that no run made: name another --output, or add --overwrite"
             ) from None
-    if known is not None and known["options"] != plain and not again:
-        raise UsageError(
-            f"{output.url} holds results of other options ({differences(known['options'], plain)}): "
-            "add --again to do all photos anew, or name another --output"
-        )
-    number = 1 if known is None else known["number"] + again
-    text = json.dumps({"number": number, "options": plain}, indent=1, sort_keys=True)
+    options = agreed(known, values, again=again, where=output.url)
     if known is None or again:
-        output.put(name, text.encode())
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+        output.put(OPTIONS, options.encoded)
+    return options.name

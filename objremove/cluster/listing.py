@@ -13,7 +13,8 @@ from typing import Any
 from objremove.cluster.sources import File
 from objremove.cluster.storage import Folder
 from objremove.errors import PhotoError, UsageError
-from objremove.folder.plan import STATE, Layout, is_junk
+from objremove.runs.layout import STATE, Layout
+from objremove.runs.names import is_junk
 
 
 def find_files(inputs: Sequence[str], output: Folder, layout: Layout) -> tuple[list[File], list[tuple[str, str]]]:

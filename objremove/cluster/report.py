@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from objremove.cluster.ledger import Known, Ledger
-from objremove.folder.plan import REPORT
-
-
-@dataclass
-class Summary:
-    """What a report says, by status; `now` is what was not yet there when the run began."""
-
-    files: Counter[str] = field(default_factory=Counter)
-    now: Counter[str] = field(default_factory=Counter)
-    labels: Counter[str] = field(default_factory=Counter)
+from objremove.runs.layout import REPORT
+from objremove.runs.manifest import SKIPPED
+from objremove.runs.tally import Tally
 
 
 def merge(
@@ -27,8 +18,8 @@ def merge(
     after: Known,
     skipped: Iterable[tuple[str, str]] = (),
     outdated: Collection[str] = (),
-) -> Summary:
-    """Put all parts together as `report.jsonl`, one line for each photo, and sum them up.
+) -> Tally:
+    """Put all parts together as `report.jsonl`, one line for each photo, and count them; what is left to do is not counted here.
 
     Files of earlier results of a photo that its line no longer names are removed: it fails now, nothing is found in it any more, or its
     result has another name. Only what a line of a run has named is ever removed.
@@ -48,12 +39,12 @@ def merge(
         leftovers.add(fields)
     for fields in _lines(ledger, [part for part in after.parts() if part[0] in outdated]):
         leftovers.add(fields, gone=True)
-    summary = Summary()
+    tally = Tally()
     with ledger.output.writer(REPORT) as report:
         for name, reason in skipped:
-            fields = {"photo": name, "status": "skipped", "run": ledger.run, "reason": reason}
+            fields = {"photo": name, "status": SKIPPED, "run": ledger.run, "reason": reason}
             report.write(json.dumps(fields, ensure_ascii=False).encode() + b"\n")
-            summary.files["skipped"] += 1
+            tally.files[SKIPPED] += 1
         for part, line in ledger.lines(parts):
             fields = json.loads(line)
             if last.get(fields["photo"], part) != part:
@@ -61,15 +52,14 @@ def merge(
                 continue
             leftovers.settle(fields)
             report.write(line)
-            summary.files[fields["status"]] += 1
+            tally.files[fields["status"]] += 1
             if part not in old:
-                summary.now[fields["status"]] += 1
-                summary.labels.update(one["label"] for one in fields.get("removed", ()))
+                tally.count(fields)
     for path in leftovers.files():
         ledger.output.remove(path)
     for unit in outdated:
         ledger.forget(unit, after.units.pop(unit, ()))
-    return summary
+    return tally
 
 
 def _earlier(ledger: Ledger, before: Known) -> Iterator[dict[str, Any]]:

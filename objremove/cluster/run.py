@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,12 +16,13 @@ from typing import Any, Protocol
 from objremove.cluster import sources
 from objremove.cluster.ledger import Known, Ledger, begin
 from objremove.cluster.listing import find_files
-from objremove.cluster.report import Summary, merge
+from objremove.cluster.report import merge
 from objremove.cluster.sources import Unit
 from objremove.cluster.storage import Folder
 from objremove.cluster.worker import Task, Worker, encoded
-from objremove.errors import ObjRemoveError, PhotoError, UsageError
-from objremove.folder.plan import STATE
+from objremove.errors import ObjRemoveError, UsageError
+from objremove.runs.output import held
+from objremove.runs.tally import Tally
 
 CORES = 4
 """Processor cores of a worker on machines that have as many."""
@@ -108,17 +109,13 @@ class Outcome:
     """What became of a run.
 
     Attributes:
-        summary: what the report says.
-        left: single photos that are still to be done.
+        tally: what the report says; what is left are single photos, and the seconds are of work, the start of a cluster included.
         unfinished: shards of which some is still to be done.
-        seconds: of work, the start of a cluster included.
         interrupted: Ctrl-C ended it.
     """
 
-    summary: Summary
-    left: int
+    tally: Tally
     unfinished: int
-    seconds: float
     interrupted: bool
 
 
@@ -204,12 +201,13 @@ def run(
             interrupted = True
         seconds = time.perf_counter() - started
         after = Known(ledger.all())
-        summary = merge(ledger, known, after, plan.skipped, plan.outdated)
+        tally = merge(ledger, known, after, plan.skipped, plan.outdated)
+        tally.left, tally.seconds = plan.left + _left(plan, after), seconds
         output.sweep()
-        left, unfinished = plan.left + _left(plan, after), _unfinished(plan, after)
-        if not (left or unfinished):
+        unfinished = _unfinished(plan, after)
+        if not (tally.left or unfinished):
             ledger.forget_other_runs()
-        return Outcome(summary, left, unfinished, seconds, interrupted)
+        return Outcome(tally, unfinished, interrupted)
 
 
 def look(inputs: Sequence[str], task: Task, settings: Settings) -> Plan:
@@ -227,26 +225,9 @@ def _unfinished(plan: Plan, after: Known) -> int:
     return sum(not after.covered(unit).complete for unit in plan.units if unit.kind != "photos")
 
 
-@contextmanager
-def alone(output: Folder) -> Iterator[None]:
+def alone(output: Folder) -> AbstractContextManager[None]:
     """Hold a local output for this driver; object stores have no locks, and two drivers there are the user's care."""
-    if not output.is_local:
-        yield
-        return
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(output.at(f"{STATE}/lock"))
-    try:
-        Path(output.at(STATE)).mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise PhotoError(f"{output.url}: another run is at work there: wait for it, or name another --output") from None
-    except OSError as error:
-        raise PhotoError(f"{output.url}: cannot be written: {error.strerror}") from None
-    try:
-        yield
-    finally:
-        lock.release()
+    return held(Path(output.path)) if output.is_local else nullcontext()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from objremove.cluster.storage import Folder
 from objremove.errors import PhotoError, UsageError
-from objremove.folder.plan import PHOTO_SUFFIXES, is_junk
+from objremove.runs.names import PHOTO_SUFFIXES, is_junk
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 PARQUET_SUFFIXES = (".parquet",)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +15,10 @@ from fsspec.core import url_to_fs
 
 from objremove.errors import PhotoError, UsageError
 from objremove.photo import write_atomic
+from objremove.runs.output import sweep
 
 _WHOLE_PUTS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "memory"})
 """Where an object appears when its last byte has arrived. Elsewhere a draft takes the name in the end."""
-
-_DRAFT = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
 class Folder:
@@ -67,14 +65,13 @@ class Folder:
         data: bytes = self.fs.cat_file(self.at(name))
         return data
 
-    def names(self, name: str = "", prefix: str = "") -> list[str]:
-        """What lies in a folder within, sorted, without what begins otherwise than with `prefix`; nothing where there is no such folder."""
+    def names(self, name: str = "") -> list[str]:
+        """What lies in a folder within, sorted; nothing where there is no such folder."""
         try:
             listed = self.fs.ls(self.at(name) if name else self.path, detail=False, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        last = (str(path).rstrip("/").rsplit("/", 1)[-1] for path in listed)
-        return sorted(name for name in last if name.startswith(prefix))
+        return sorted(str(path).rstrip("/").rsplit("/", 1)[-1] for path in listed)
 
     # ------------------------------------------------------------------ writing
 
@@ -130,12 +127,8 @@ class Folder:
 
     def sweep(self) -> None:
         """Remove the drafts that killed workers left on a local disk; object stores show none."""
-        if not self.is_local:
-            return
-        for folder, _, files in os.walk(self.path):
-            for name in files:
-                if _DRAFT.fullmatch(name):
-                    Path(folder, name).unlink(missing_ok=True)
+        if self.is_local:
+            sweep(Path(self.path))
 
 
 def _protocols(fs: fsspec.AbstractFileSystem) -> frozenset[str]:

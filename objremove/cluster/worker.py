@@ -24,12 +24,13 @@ from objremove.cluster.ledger import Covered, Ledger
 from objremove.cluster.sources import Entry, File, Unit, entries
 from objremove.cluster.storage import Folder
 from objremove.errors import ModelError, ObjRemoveError, PhotoError
-from objremove.folder.manifest import FAILED, REMOVED, UNMATCHED
-from objremove.folder.plan import Layout
-from objremove.folder.run import is_full, one_line
 from objremove.pipeline import Job
 from objremove.remover import Remover
 from objremove.request import Request
+from objremove.runs.checksums import sums
+from objremove.runs.failures import is_full, one_line
+from objremove.runs.layout import Layout
+from objremove.runs.manifest import FAILED, REMOVED, UNMATCHED
 
 if TYPE_CHECKING:
     from objremove.result import Result
@@ -160,12 +161,12 @@ class Worker:
         if not item.target.suffix:  # a row of a table has no name of its own
             kind = result.photo.format or "PNG"
             target += _EXTENSIONS.get(kind, f".{kind.lower()}")
-        sums = {"path": target, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        output = {"path": target, **sums(data)}
         if item.mask is not None and result.changed:
-            sums["mask"] = item.mask.as_posix()
+            output["mask"] = item.mask.as_posix()
             self.ledger.output.put(item.mask.as_posix(), _mask_file(result.mask))
         self.ledger.output.put(target, data)
-        return {**line, "output": sums, "warnings": [*result.warnings, *warnings]}
+        return {**line, "output": output, "warnings": [*result.warnings, *warnings]}
 
     def failed(self, entry: Entry, error: Exception) -> dict[str, Any]:
         """The line of a photo that failed.

@@ -10,9 +10,9 @@ from typing import Any, Final
 from objremove.dataset.ledger import read_edit
 from objremove.dataset.plan import Dataset
 from objremove.dataset.sample import Edit
-from objremove.folder.manifest import Manifest
-from objremove.folder.plan import STATE
 from objremove.photo import write_atomic
+from objremove.runs.layout import STATE
+from objremove.runs.manifest import Manifest
 
 WITH, WITHOUT, HOLES, PAIRS = "with", "without", "holes", "pairs.jsonl"
 """Where the two halves of counterfactual pairs go, the masks of what differs, and their list."""
@@ -32,7 +32,7 @@ def write_indices(manifest: Manifest, datasets: Sequence[Dataset], planned: Plan
         planned: the photos that the run looked at.
         paired: results are in two halves, see `WITH`.
     """
-    out = manifest.path.parent
+    out = manifest.output
     edits: dict[Dataset, list[Edit]] = {dataset: [] for dataset in datasets}
     for dataset, edit, _ in _done(manifest, planned):
         edits[dataset].append(edit)

@@ -1,4 +1,4 @@
-"""What the report of a dataset run remembers beyond that of a folder run: the files of each photo, and its labels' checksum.
+"""What the report of a dataset run remembers beyond that of every run: the files of each photo, and its labels' checksum.
 
 A result is more than its photo. Where it is left out later, all of it must go, for trainers read whatever lies in a folder;
 and where its label files change, it is done again.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from objremove.dataset.sample import Change, Edit
-from objremove.folder.manifest import Manifest
+from objremove.runs.manifest import Manifest
 
 FILES, CHECKSUM = "files", "label_files_sha256"
 """What the lines of the report call them."""
@@ -35,7 +35,7 @@ class Ledger:
 
     def __init__(self, manifest: Manifest) -> None:
         self.lock = threading.RLock()
-        self._out = manifest.path.parent
+        self._out = manifest.output
         self._files: dict[str, frozenset[str]] = {}
         self._checksums: dict[str, str | None] = {}
         self._owners: Counter[str] = Counter()

@@ -1,6 +1,6 @@
 """Whole datasets through a `Remover`: photos by the pipeline, labels by the surgery, a report that is the memory of the run.
 
-Every photo of the result has a line in `report.jsonl`, as in a folder run (`objremove.folder.manifest`), with what was done to its
+Every photo of the result has a line in `report.jsonl`, as in every run (`objremove.runs.manifest`), with what was done to its
 labels. Label files and hole masks are written first, then the line, then the photo; what speaks of all photos, COCO's JSON,
 the lists of splits and `pairs.jsonl`, is written last, from the lines.
 """
@@ -28,13 +28,15 @@ from objremove.dataset.sample import Annotation, Edit, Key, Sample
 from objremove.dataset.surgery import operate
 from objremove.dataset.vocabulary import for_segmenter
 from objremove.errors import ObjRemoveError, PhotoError
-from objremove.folder.manifest import FAILED, REMOVED, SKIPPED, UNDONE, UNMATCHED, Manifest, fingerprint
-from objremove.folder.plan import Item
-from objremove.folder.run import Listener, Silence, Tally, one_line
 from objremove.photo import write_atomic
 from objremove.pipeline import Job, Outcome
 from objremove.remover import Remover
 from objremove.result import Result
+from objremove.runs.checksums import fingerprint, sums
+from objremove.runs.failures import one_line
+from objremove.runs.layout import Item
+from objremove.runs.manifest import FAILED, REMOVED, SKIPPED, UNDONE, UNMATCHED, Manifest
+from objremove.runs.tally import Listener, Silence, Tally
 from objremove.types import Mask
 
 _ORIENTATION = 0x0112
@@ -65,7 +67,7 @@ def run(
         remover: finds and fills.
         datasets: one, or the splits of one.
         settings: how.
-        manifest: the report, see `objremove.folder.run.opened`.
+        manifest: the report, see `objremove.runs.output.opened`.
         listener: told how it goes.
 
     Raises:
@@ -78,7 +80,7 @@ def run(
 class _Run:
     def __init__(self, remover: Remover, settings: Settings, manifest: Manifest, listener: Listener) -> None:
         self._remover, self._settings, self._manifest, self._listener = remover, settings, manifest, listener
-        self._out = manifest.path.parent
+        self._out = manifest.output
         self._results = self._out / WITHOUT if settings.mode == "counterfactual" else self._out
         needs_segmenter = settings.masks != "annotations" or settings.check
         self._words = for_segmenter(settings.labels) if needs_segmenter else {}
@@ -244,7 +246,7 @@ class _Run:
         data, warnings = result.encode()
         fields = {
             "source": {"path": str(sample.path), **(fingerprint(sample.path) or {})},
-            "output": {"path": turn.item.name, **_sums(data)},
+            "output": {"path": turn.item.name, **sums(data)},
             **result.to_dict(),
             "warnings": [*result.warnings, *warnings],
             "seed": settings.seed,
@@ -308,8 +310,7 @@ class _Run:
 
     def _tell(self, line: Mapping[str, Any]) -> None:
         """Count a line, and pass it on; in the thread that reads the outcomes."""
-        self._tally.now[line["status"]] += 1
-        self._tally.labels.update(one["label"] for one in line.get("removed", ()))
+        self._tally.count(line)
         self._listener.line(line)
 
     def _take(self, outcome: Outcome[dict[str, Any]]) -> None:
@@ -355,9 +356,3 @@ def _place(source: Path, target: Path, *, link: bool) -> None:
         if target.exists():
             return
     write_atomic(target, source.read_bytes())
-
-
-def _sums(data: bytes) -> dict[str, Any]:
-    import hashlib
-
-    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}

@@ -1,4 +1,5 @@
-"""Many photos, unattended: what to work on, what became of it, and how to go on after whatever happens.
+"""Folders of photos, unattended: what to work on, what became of it, and how to go on after whatever happens.
 
-`plan` says which photos, `run` takes them through the pipeline, `manifest` is the report and the memory, `watch` waits for more.
+`plan` says which photos, `run` takes them through the pipeline and writes `files`, `watch` waits for more. The memory is that of all runs,
+see `objremove.runs`.
 """

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import io
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from objremove.errors import PhotoError
-from objremove.folder.plan import Item
+from objremove.runs.layout import Item
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from objremove.result import Result
-
-_DRAFT = re.compile(r"\.[0-9a-f]{16}\.part")
-
-
-def sweep(output: Path) -> None:
-    """Remove the drafts of files that a killed run did not come to finish."""
-    for folder, _, files in os.walk(output):
-        for name in files:
-            if _DRAFT.fullmatch(name):
-                Path(folder, name).unlink(missing_ok=True)
 
 
 def discard(paths: Iterable[Path]) -> None:

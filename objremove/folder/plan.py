@@ -12,52 +12,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from objremove.errors import PhotoError, UsageError
+from objremove.runs.layout import STATE, Item, Layout
+from objremove.runs.names import PHOTO_SUFFIXES, is_junk, is_junk_folder
 
-PHOTO_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".tif", ".tiff", ".webp", ".avif"),
-    *(".bmp", ".dib", ".gif", ".heic", ".heif", ".ppm", ".pgm", ".pbm", ".pnm"),
-)
-"""What a photo in a folder is called; files that are named one by one may be called anything."""
-
-STATE = ".objremove"
-"""The folder in an output folder in which a run keeps its state; a folder that has one is an output, and is not walked into."""
-
-REPORT = "report.jsonl"
-
-_JUNK_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r", REPORT})
-_JUNK_FOLDERS = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})
-_SIDECARS = (
-    *(".xmp", ".aae", ".thm", ".pp3", ".dop", ".json", ".txt", ".xml", ".csv", ".md5", ".sha256"),
-    *(".part", ".tmp", ".crdownload", ".orig"),
-)
 _OWN_NAME = re.compile(r"(.+)\.(removed|detect)(\.mask|\.compare)?$")
-
-
-@dataclass(frozen=True)
-class Item:
-    """One photo and the files that may come of it.
-
-    Attributes:
-        source: where it is read.
-        name: its place in the tree, with slashes: what the report knows it by.
-        target: where the result goes.
-        mask: where the mask goes, if it was asked for.
-        comparison: where before | mask | after goes, if it was asked for.
-    """
-
-    source: Path
-    name: str
-    target: Path
-    mask: Path | None = None
-    comparison: Path | None = None
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All that may be written for it."""
-        return tuple(path for path in (self.target, self.mask, self.comparison) if path is not None)
 
 
 @dataclass(frozen=True)
@@ -75,35 +36,6 @@ class Plan:
 
     items: tuple[Item, ...]
     skipped: tuple[Skipped, ...] = ()
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where results go.
-
-    Attributes:
-        output: the output folder.
-        extension: of every result, with its dot; None: each photo's own.
-        save_mask: a mask beside each result, as .mask.png.
-        compare: before | mask | after beside each result, as .compare.png.
-    """
-
-    output: Path
-    extension: str | None = None
-    save_mask: bool = False
-    compare: bool = False
-
-    def item(self, source: Path, name: str) -> Item:
-        """The photo with its targets."""
-        place = self.output / PurePosixPath(name)
-        target = place if self.extension is None else place.with_suffix(self.extension)
-        return Item(
-            source,
-            name,
-            target,
-            target.with_name(f"{target.stem}.mask.png") if self.save_mask else None,
-            target.with_name(f"{target.stem}.compare.png") if self.compare else None,
-        )
 
 
 def make_plan(
@@ -177,14 +109,7 @@ def _raise(error: OSError) -> None:
 
 def _is_foreign(folder: Path, output: Path) -> bool:
     """Whether a folder holds no photos of one's own: hidden, the system's, or results of this program."""
-    name = folder.name.lower()
-    return name.startswith(".") or name in _JUNK_FOLDERS or (folder / STATE).is_dir() or folder.resolve() == output
-
-
-def is_junk(name: str) -> bool:
-    """Whether a file or folder of this name is passed over without a word: hidden, the system's, or a sidecar."""
-    lower = name.lower()
-    return lower.startswith((".", "~$")) or lower in _JUNK_FILES or os.path.splitext(lower)[1] in _SIDECARS
+    return is_junk_folder(folder.name) or (folder / STATE).is_dir() or folder.resolve() == output
 
 
 def _reason(path: Path, beside: set[str], root: Path) -> str | None:

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from objremove import pipeline
 from objremove.errors import PhotoError, UsageError
-from objremove.folder.files import discard, extras, link, sweep
-from objremove.folder.manifest import FAILED, REMOVED, SKIPPED, UNDONE, UNMATCHED, Manifest, begin, fingerprint
-from objremove.folder.plan import STATE, Item, Plan, collisions
+from objremove.folder.files import discard, extras, link
+from objremove.folder.plan import Plan, collisions
 from objremove.photo import write_atomic
 from objremove.pipeline import Job, Outcome
 from objremove.remover import Remover
 from objremove.request import Request
 from objremove.result import Result
+from objremove.runs.checksums import fingerprint, sums
+from objremove.runs.failures import is_full, one_line
+from objremove.runs.layout import Item
+from objremove.runs.manifest import FAILED, REMOVED, SKIPPED, UNDONE, UNMATCHED, Manifest
+from objremove.runs.tally import Listener, Silence, Tally
 
 Unmatched = Literal["skip", "copy", "link"]
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -53,87 +52,6 @@ class Settings:
     limit: int | None = None
     jobs: int | None = None
     unattended: bool = False
-
-
-@dataclass
-class Tally:
-    """What became of a plan.
-
-    Attributes:
-        files: by status, over the whole plan, whichever run did them.
-        now: photos that this run worked on, by status.
-        labels: objects that this run removed, by label.
-        left: photos that are still to be done.
-        seconds: that this run took.
-    """
-
-    files: Counter[str] = field(default_factory=Counter)
-    now: Counter[str] = field(default_factory=Counter)
-    labels: Counter[str] = field(default_factory=Counter)
-    left: int = 0
-    seconds: float = 0.0
-
-
-class Listener(Protocol):
-    """Is told how a run goes."""
-
-    def begins(self, total: int, settled: int) -> None:
-        """So many photos are to be done, and so many are already."""
-
-    def line(self, line: Mapping[str, Any]) -> None:
-        """A line of the report was written."""
-
-    def failed(self, item: Item, error: Exception) -> None:
-        """A photo failed; its line follows."""
-
-
-class Silence:
-    """A `Listener` that says nothing."""
-
-    def begins(self, total: int, settled: int) -> None:
-        """See `Listener`."""
-
-    def line(self, line: Mapping[str, Any]) -> None:
-        """See `Listener`."""
-
-    def failed(self, item: Item, error: Exception) -> None:
-        """See `Listener`."""
-
-
-@contextmanager
-def opened(output: Path, options: Mapping[str, Any], *, again: bool = False) -> Iterator[Manifest]:
-    """The output folder, made where it is missing, for this process alone.
-
-    Args:
-        output: the folder.
-        options: all that decides what results look like, as plain data; they are held against those of earlier runs.
-        again: everything is to be done anew.
-
-    Raises:
-        UsageError: the options are others than before.
-        PhotoError: another run is at work there; the folder cannot be written.
-    """
-    from filelock import FileLock, Timeout
-
-    try:
-        (output / STATE).mkdir(parents=True, exist_ok=True)
-        lock = FileLock(output / STATE / "lock")
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise PhotoError(f"{output}: another run is at work there: wait for it, or name another --output") from None
-    except OSError as error:
-        raise PhotoError(f"{output}: cannot be written: {error.strerror}") from None
-    try:
-        manifest = Manifest(output, begin(output, options, again=again))
-        try:
-            manifest.compact()
-            sweep(output)
-            yield manifest
-        finally:
-            with suppress(OSError):  # tidiness only: a report with replaced lines is as good, and the disk may be full
-                manifest.compact()
-    finally:
-        lock.release()
 
 
 def unsettled(plan: Plan, manifest: Manifest, settings: Settings) -> list[Item]:
@@ -173,7 +91,7 @@ def run(
         remover: finds and fills.
         request: what shall go.
         plan: the photos.
-        manifest: the report, see `opened`.
+        manifest: the report, see `objremove.runs.output.opened`.
         settings: how.
         listener: told how it goes.
         stop: when it is set no further photo begins; those in work are finished.
@@ -270,7 +188,7 @@ class _Run:
     # ------------------------------------------------------------------ in the workers
 
     def _finish(self, job: Job, result: Result) -> dict[str, Any]:
-        """Encode; write the line, then the files: see `manifest`."""
+        """Encode; write the line, then the files: see `objremove.runs.manifest`."""
         turn: _Turn = job.key
         item, settings = turn.item, self._settings
         source = fingerprint(item.source)
@@ -281,7 +199,7 @@ class _Run:
             discard(turn.own)
             return self._manifest.append(item.name, UNMATCHED, fields)
         item.target.parent.mkdir(parents=True, exist_ok=True)
-        place = item.target.relative_to(self._manifest.path.parent).as_posix()
+        place = item.target.relative_to(self._manifest.output).as_posix()
         if not result.changed and settings.unmatched == "link":
             fields["output"] = {"path": place, "size": source["size"], "sha256": source["sha256"]}
             line = self._manifest.append(item.name, UNMATCHED, fields)
@@ -292,7 +210,7 @@ class _Run:
         data, warnings = result.encode(format=settings.format, quality=settings.quality)
         pictures = extras(item, result)
         fields["warnings"] = [*result.warnings, *warnings]
-        fields["output"] = {"path": place, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        fields["output"] = {"path": place, **sums(data)}
         line = self._manifest.append(item.name, REMOVED if result.changed else UNMATCHED, fields)
         discard(path for path in turn.own if path != item.target and path not in pictures)
         for path, content in {**pictures, item.target: data}.items():
@@ -316,8 +234,7 @@ class _Run:
 
     def _tell(self, line: Mapping[str, Any]) -> None:
         """Count a line, and pass it on."""
-        self._tally.now[line["status"]] += 1
-        self._tally.labels.update(one["label"] for one in line.get("removed", ()))
+        self._tally.count(line)
         self._listener.line(line)
 
     def _failed(self, turn: _Turn, error: Exception) -> dict[str, Any]:
@@ -330,21 +247,3 @@ class _Run:
             reason += f"; {left}"
         source = None if turn.state is None else {"path": str(item.source), **turn.state}
         return self._manifest.append(item.name, FAILED, {"reason": reason, "source": source, "output": None})
-
-
-def one_line(error: Exception, source: Path) -> str:
-    """What went wrong in one line, without the photo's name at its beginning."""
-    if isinstance(error, MemoryError):
-        return "not enough memory"
-    if isinstance(error, OSError):
-        return f"{error.filename or 'file'}: {error.strerror or error}"
-    return " ".join(str(error).split()).removeprefix(f"{source}: ") or type(error).__name__
-
-
-def is_full(error: BaseException | None) -> bool:
-    """Whether a full disk is what is behind an error."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 
-from objremove.folder.manifest import fingerprint
-from objremove.folder.plan import Item, Plan
+from objremove.folder.plan import Plan
+from objremove.runs.checksums import fingerprint
+from objremove.runs.layout import Item
 
 SETTLE = 2.0
 """A file is left alone until its size and time of change have stayed the same for so many seconds: it may still be being copied."""

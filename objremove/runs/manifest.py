@@ -1,4 +1,4 @@
-"""The report of a folder run, which is also its memory: what is done is what the report says and the disk confirms.
+"""The report of a run, which is also its memory: what is done is what the report says and the disk confirms.
 
 `report.jsonl` has a line for each file. A line is written, and on the disk, before the result that it speaks of takes its name, so after
 a crash there may be a line without its result (it is done again) but never a result without its line. The last line of a photo counts;
@@ -7,7 +7,6 @@ a torn one at the end of the file is no line.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import threading
@@ -17,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from objremove.errors import PhotoError, UsageError
-from objremove.folder.plan import REPORT, STATE, Item
-from objremove.photo import write_atomic
+from objremove.errors import PhotoError
+from objremove.runs.checksums import file_digest, is_same
+from objremove.runs.layout import REPORT, Item
 
 REMOVED, UNMATCHED, SKIPPED, FAILED, UNDONE = "removed", "unmatched", "skipped", "failed", "undone"
 """What a line says of its file; `undone` takes back the line before it."""
@@ -34,7 +33,7 @@ class Record:
 
     Attributes:
         status: `removed`, `unmatched`, `skipped` or `failed`.
-        run: by which options, see `begin`.
+        run: by which options, see `objremove.runs.options`.
         source: (size, time of change in ns, SHA-256 or None) of the photo.
         output: (path in the output folder, size, SHA-256) of the result; None where there is none.
         reason: why it was skipped or failed.
@@ -54,12 +53,15 @@ class Manifest:
 
     Args:
         output: the output folder.
-        run: by which options the present run works, see `begin`.
+        run: by which options the present run works, see `objremove.runs.options`.
+
+    Attributes:
+        output, run: as given.
+        path: of the report.
     """
 
     def __init__(self, output: Path, run: str) -> None:
-        self.path, self.run = output / REPORT, run
-        self._output = output
+        self.output, self.path, self.run = output, output / REPORT, run
         self._lock = threading.Lock()
         self._records: dict[str, Record] = {}
         self._suspects: set[str] = set()
@@ -103,7 +105,7 @@ class Manifest:
     def owns(self, item: Item) -> bool:
         """Whether the photo's target, if it exists, is a result of these runs."""
         record = self.get(item.name)
-        return record is not None and record.output is not None and self._output / record.output[0] == item.target
+        return record is not None and record.output is not None and self.output / record.output[0] == item.target
 
     def is_settled(self, item: Item, *, retry_failed: bool = False) -> bool:
         """Whether nothing is to be done for a photo: it is what it was, the options are, and its result is there.
@@ -111,17 +113,12 @@ class Manifest:
         A photo that failed is settled, too, unless it shall be tried again.
         """
         record = self.get(item.name)
-        if (
-            record is None
-            or record.run != self.run
-            or record.source is None
-            or not _is_same(item.source, record.source)
-        ):
+        if record is None or record.run != self.run or record.source is None or not is_same(item.source, record.source):
             return False
         if record.output is None:
             return record.status in (UNMATCHED, FAILED) and not (retry_failed and record.status == FAILED)
         path, size, digest = record.output
-        result = self._output / path
+        result = self.output / path
         if result != item.target or not result.is_file() or result.stat().st_size != size:
             return False
         return item.name not in self._suspects or file_digest(result) == digest
@@ -184,67 +181,3 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return fields if isinstance(fields, dict) and {"photo", "status"} <= fields.keys() else None
-
-
-def fingerprint(path: Path, *, digest: bool = True) -> dict[str, Any] | None:
-    """Size, time of change and, unless it is not asked for, SHA-256 of a photo; None where it is not there."""
-    try:
-        state = path.stat()
-        sums = {"sha256": file_digest(path)} if digest else {}
-    except OSError:
-        return None
-    return {"size": state.st_size, "mtime_ns": state.st_mtime_ns, **sums}
-
-
-def _is_same(path: Path, known: tuple[int, int, str | None]) -> bool:
-    """Whether a photo is what it was; one that was only touched is."""
-    size, changed, digest = known
-    now = fingerprint(path, digest=False)
-    if now is None or now["size"] != size:
-        return False
-    return bool(now["mtime_ns"] == changed) or (digest is not None and file_digest(path) == digest)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def begin(output: Path, options: Mapping[str, Any], *, again: bool, dry: bool = False) -> str:
-    """Hold the options of a run against those of the runs before it in the same output folder, and remember them.
-
-    Returns a short name for these options, which every line of the report bears; with `again` it is a new one. With `dry` nothing is
-    written, and options that are not given are taken to be what they were.
-
-    Raises:
-        UsageError: they differ, and `again` does not say that everything shall be done anew.
-    """
-    path = output / STATE / "options.json"
-    plain, known = json.loads(json.dumps(options)), _known(path)
-    if dry and known is not None:
-        plain = {**known["options"], **plain}
-    number = 1 if known is None else known["number"] + again
-    if known is not None and known["options"] != plain and not again:
-        raise UsageError(
-            f"{output} holds results of other options ({differences(known['options'], plain)}): "
-            "add --again to do all photos anew, or name another --output"
-        )
-    text = json.dumps({"number": number, "options": plain}, indent=1, sort_keys=True)
-    if not dry and (known is None or again):
-        write_atomic(path, text.encode())
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _known(path: Path) -> dict[str, Any] | None:
-    try:
-        known: dict[str, Any] = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    return known
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What has changed between the options of two runs, in words, by name."""
-    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    return "; ".join(f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in names)
