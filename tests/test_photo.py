@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -569,6 +570,59 @@ def test_missing_empty_folder_and_no_picture(tmp_path):
 def test_truncated_files(kind, part):
     source = save(image_of("RGB", 64, 64), kind)
     one_line_error(source[: int(len(source) * part)], "damaged|truncated|not a picture")
+
+
+def tiff_of(samples, photometric):
+    import tifffile
+
+    target = io.BytesIO()
+    tifffile.imwrite(target, samples, photometric=photometric)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("samples", "photometric", "match"),
+    [
+        (noise(6, 5, 3).astype(np.float32), "rgb", "32-bit float samples, 3 a pixel"),
+        (noise(6, 5)[..., 0].astype(np.float32), "minisblack", "32-bit float samples, 1 a pixel"),
+        (noise(6, 5)[..., 0].astype(np.uint32) * 70_000, "minisblack", "32-bit integer"),
+        (noise(6, 5)[..., 0].astype(np.int16) - 300, "minisblack", "16-bit signed integer"),
+        (noise(6, 5, 3), "cielab", "CIELAB"),
+        (noise(6, 5, 5, np.uint16), "rgb", "16-bit integer samples, 5 a pixel"),
+    ],
+)
+def test_a_tiff_of_pixels_that_are_not_read_is_not_called_damaged(samples, photometric, match):
+    one_line_error(
+        tiff_of(samples, photometric), f"{match}.*not supported; convert it to RGB or grey with 8 or 16 bits"
+    )
+
+
+@pytest.mark.parametrize(
+    ("marker", "depth", "match"), [(0xC1, 12, "12 bits a channel"), (0xC3, 8, "lossless"), (0xF7, 8, "lossless")]
+)
+def test_a_jpeg_of_pixels_that_are_not_read_is_not_called_damaged(marker, depth, match):
+    data = bytearray(save(image_of("RGB", 16, 16), "JPEG"))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 1], data[frame + 4] = marker, depth
+    one_line_error(bytes(data), f"{match}.*not supported")
+    one_line_error(b"Pf\n2 2\n-1.0\n" + bytes(16), "float.*not supported")
+
+
+def test_sixteen_bits_of_ink_are_read_as_eight_and_that_is_said():
+    photo = Photo.open(tiff_of(noise(6, 5, 4, np.uint16), "separated"))
+    assert photo.mode == "CMYK"
+    assert photo.warnings == ("16 bits a channel: read as 8",)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, on tags
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_damaged_tiff_header_is_one_error(data):
+    source = bytearray(tiff_of(noise(6, 5, 3).astype(np.float32), "rgb"))
+    for _ in range(data.draw(st.integers(1, 4))):
+        source[data.draw(st.integers(0, len(source) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(PhotoError):
+        Photo.open(bytes(source))
 
 
 def test_truncated_sixteen_bit_files():

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from objremove.errors import NoFileError, PhotoError
-from objremove.photo import png, tiff
+from objremove.photo import png, tiff, variants
 from objremove.photo.modes import MODES, Layout
 from objremove.types import AnyArray
 
@@ -120,7 +120,7 @@ def decode_file(data: bytes, name: str, max_megapixels: float) -> Decoded:
         max_megapixels: files that declare more pixels are refused before they are decoded.
 
     Raises:
-        PhotoError: not a picture of `FORMATS`, too large, truncated or damaged.
+        PhotoError: not a picture of `FORMATS`, of pixels that are not supported, too large, truncated or damaged.
     """
     if not data:
         raise PhotoError(f"{name}: the file is empty")
@@ -129,11 +129,12 @@ def decode_file(data: bytes, name: str, max_megapixels: float) -> Decoded:
     try:
         decoded = _decode(image, data)
     except PhotoError as error:
-        raise PhotoError(f"{name}: {error}") from None
+        raise PhotoError(f"{name}: {variants.unsupported(data) or error}") from None
     except MemoryError:
         raise PhotoError(f"{name}: not enough memory for {image.width} x {image.height} pixels") from None
     except (*_DECODER_ERRORS, Image.DecompressionBombError) as error:
-        raise PhotoError(f"{name}: truncated or damaged ({_one_line(error)}); get a fresh copy") from None
+        why = variants.unsupported(data) or f"truncated or damaged ({_one_line(error)}); get a fresh copy"
+        raise PhotoError(f"{name}: {why}") from None
     finally:
         image.close()
     return replace(decoded, data=data)
@@ -180,6 +181,8 @@ def identify(data: bytes, name: str) -> Image.Image:
             reason = f" ({_one_line(error)})"
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         return _open_heif(data, name)
+    if why := variants.unsupported(data):
+        raise PhotoError(f"{name}: {why}")
     if reason:
         raise PhotoError(f"{name}: the header is damaged or of an unknown variant{reason}")
     raise PhotoError(f"{name}: not a picture that objremove reads ({', '.join(FORMATS)}, HEIC)")
@@ -219,9 +222,11 @@ class _LazyHeif(Image.Image):
 def _decode(image: Image.Image, data: bytes) -> Decoded:
     frames = getattr(image, "n_frames", 1)
     warnings: tuple[str, ...] = (f"{frames} frames: only the first is kept",) if frames > 1 else ()
-    if image.info.get("bit_depth", 8) > 8:  # HEIC of newer cameras; Pillow's own formats have no such key
-        warnings += (f"{image.info['bit_depth']} bits a channel: read as 8",)
     kind = image.format
+    # HEIC of newer cameras has more than 8 bits, and Pillow's own formats have no such key; of TIFF Pillow cuts inks.
+    depth = 16 if kind == "TIFF" and tiff.has_deep_inks(image) else image.info.get("bit_depth", 8)
+    if depth > 8:
+        warnings += (f"{depth} bits a channel: read as 8",)
     if kind == "PNG":
         png.check_whole(data)
     deep = png.deep_mode(data) if kind == "PNG" else tiff.deep_mode(image) if kind == "TIFF" else None

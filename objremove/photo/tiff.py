@@ -31,6 +31,11 @@ def deep_mode(image: Image.Image) -> str | None:
     return _MODES.get(tags.get(_SAMPLES, 1))
 
 
+def has_deep_inks(image: Image.Image) -> bool:
+    """Whether a TIFF that Pillow opened has 16-bit CMYK, which it cuts to 8 bits."""
+    return image.mode == "CMYK" and max(getattr(image, "tag_v2", {}).get(_BITS, (8,))) > 8
+
+
 def read_deep(data: bytes, mode: str) -> AnyArray:
     """(H, W, C) uint16 samples of the first page; raises `PhotoError` where neither library can decode them."""
     import tifffile
