@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import io
 from collections.abc import Iterable
 
 import numpy as np
@@ -18,6 +19,13 @@ def as_picture(pixels: Pixels) -> Image.Image:
     """(H, W, 3) uint8 or uint16 as an 8-bit RGB picture."""
     eight = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
     return Image.fromarray(np.ascontiguousarray(eight))
+
+
+def encode_picture(picture: Image.Image, format: str = "PNG") -> bytes:
+    """A picture for people as a PNG or JPEG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format, **({"quality": 92} if format == "JPEG" else {}))
+    return buffer.getvalue()
 
 
 def side_by_side(before: Pixels, mask: Mask, after: Pixels) -> Image.Image:

@@ -7,12 +7,15 @@ own uncertainty, a little further downwards, where shadows lie.
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
+from PIL import Image
 
 from objremove.errors import UsageError
 from objremove.instances import Instance
@@ -214,6 +217,13 @@ def read_mask(array: AnyArray, size: tuple[int, int]) -> Mask:
             f"the mask's brightest pixel is {grey.max():g} of {_white(array):g}, and only what is above half removes"
         )
     return mask
+
+
+def png_of(mask: Mask, *, bits: Literal[1, 8] = 8) -> bytes:
+    """An (H, W) bool mask as a PNG file, white where True; with 8 bits, as most tools expect of a grey picture, or with 1."""
+    buffer = io.BytesIO()
+    Image.fromarray(mask if bits == 1 else mask.astype(np.uint8) * 255).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _white(array: AnyArray) -> float:

@@ -1,14 +1,17 @@
 """From instances to the hole: growth, closed gaps, feather, and masks that people draw."""
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from objremove.errors import UsageError
 from objremove.instances import Instance
-from objremove.masks import OWN_MASK, Dilation, build_hole, close_gaps, grow, read_mask
+from objremove.masks import OWN_MASK, Dilation, build_hole, close_gaps, grow, png_of, read_mask
 
 
 def disc(size=(200, 200), centre=(100, 100), radius=30):
@@ -133,6 +136,13 @@ def test_a_mask_of_labels_or_noise_is_no_silent_nothing():
     with pytest.raises(UsageError, match="brightest pixel is 9 of 255"):
         read_mask(disc() * np.uint8(9), (200, 200))
     assert not read_mask(np.zeros((200, 200), np.uint8), (200, 200)).any()
+
+
+@pytest.mark.parametrize(("bits", "mode"), [(1, "1"), (8, "L")])
+def test_a_mask_as_a_file_is_read_as_the_same_mask(bits, mode):
+    picture = Image.open(io.BytesIO(png_of(disc(), bits=bits)))
+    assert (picture.format, picture.mode) == ("PNG", mode)
+    assert np.array_equal(read_mask(np.asarray(picture), (200, 200)), disc())
 
 
 def test_what_stays_is_not_grown_into():

@@ -12,7 +12,7 @@ import typer
 from objremove.cli import options
 from objremove.cli.console import OK
 from objremove.cli.options import OUTPUT, beside
-from objremove.cli.output import check_replaceable, encode_picture
+from objremove.cli.output import check_replaceable
 from objremove.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def command(
     if picture:
         check_replaceable(target, overwrite=overwrite or output is None)
 
-    from objremove.drawing import draw_instances
+    from objremove.drawing import draw_instances, encode_picture
     from objremove.photo import write_atomic
     from objremove.remover import Remover
     from objremove.targets import numbered

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import sys
@@ -18,8 +17,6 @@ from objremove.cli.options import beside
 from objremove.errors import PhotoError, UsageError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from objremove.result import Result
 
 STANDARD = Path("-")
@@ -168,9 +165,8 @@ class Output:
             sys.stdout.buffer.flush()
             return warnings
 
-        import numpy as np
-        from PIL import Image
-
+        from objremove.drawing import encode_picture
+        from objremove.masks import png_of
         from objremove.photo import write_atomic
 
         task.target.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +174,7 @@ class Output:
             back_up(task.target)
         write_atomic(task.target, data)
         if task.mask is not None:
-            write_atomic(task.mask, encode_picture(Image.fromarray(result.mask.astype(np.uint8) * 255)))
+            write_atomic(task.mask, png_of(result.mask))
         if task.comparison is not None:
             write_atomic(task.comparison, encode_picture(result.compare()))
         return warnings
@@ -216,13 +212,6 @@ def back_up(photo: Path) -> Path:
     with suppress(OSError):  # the bytes are safe; a time or a permission that the disk cannot hold is no reason to stop
         shutil.copystat(photo, backup)
     return backup
-
-
-def encode_picture(picture: Image.Image, format: str = "PNG") -> bytes:
-    """A picture for people as a PNG or JPEG file."""
-    buffer = io.BytesIO()
-    picture.save(buffer, format, **({"quality": 92} if format == "JPEG" else {}))
-    return buffer.getvalue()
 
 
 def _format_by_name(target: Path, photo: Path) -> str | None:

@@ -9,7 +9,6 @@ is begun, and one that two workers began with and none ended is a failed photo l
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import platform
@@ -24,6 +23,7 @@ from objremove.cluster.ledger import Covered, Ledger
 from objremove.cluster.sources import Entry, File, Unit, entries
 from objremove.cluster.storage import Folder
 from objremove.errors import ModelError, ObjRemoveError, PhotoError
+from objremove.masks import png_of
 from objremove.pipeline import Job
 from objremove.remover import Remover
 from objremove.request import Request
@@ -34,7 +34,6 @@ from objremove.runs.manifest import FAILED, REMOVED, UNMATCHED
 
 if TYPE_CHECKING:
     from objremove.result import Result
-    from objremove.types import Mask
 
 CALM = 2
 """So often a unit is tried as usual."""
@@ -164,7 +163,7 @@ class Worker:
         output = {"path": target, **sums(data)}
         if item.mask is not None and result.changed:
             output["mask"] = item.mask.as_posix()
-            self.ledger.output.put(item.mask.as_posix(), _mask_file(result.mask))
+            self.ledger.output.put(item.mask.as_posix(), png_of(result.mask))
         self.ledger.output.put(target, data)
         return {**line, "output": output, "warnings": [*result.warnings, *warnings]}
 
@@ -287,12 +286,3 @@ def decoded(text: str) -> Unit:
     """The unit that `encoded` made a text of."""
     fields = json.loads(text)
     return Unit(**{**fields, "files": tuple(File(**file) for file in fields["files"])})
-
-
-def _mask_file(mask: Mask) -> bytes:
-    import numpy as np
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(mask.astype(np.uint8) * 255).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -7,7 +7,6 @@ the lists of splits and `pairs.jsonl`, is written last, from the lines.
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from objremove.dataset.sample import Annotation, Edit, Key, Sample
 from objremove.dataset.surgery import operate
 from objremove.dataset.vocabulary import for_segmenter
 from objremove.errors import ObjRemoveError, PhotoError
+from objremove.masks import png_of
 from objremove.photo import write_atomic
 from objremove.pipeline import Job, Outcome
 from objremove.remover import Remover
@@ -281,9 +281,7 @@ class _Run:
         if self._settings.mode == "counterfactual":
             path = self._out / hole_of(turn.dataset, edit)
             path.parent.mkdir(parents=True, exist_ok=True)
-            buffer = io.BytesIO()
-            Image.fromarray(hole).save(buffer, "PNG")
-            write_atomic(path, buffer.getvalue())
+            write_atomic(path, png_of(hole, bits=1))
             original = self._out / WITH / turn.dataset.photo_target(edit.source)
             with self._ledger.lock:  # it may be another variant's, too, that is left out just now
                 shared = turn.dataset.write_photo_labels(Edit(edit.source, edit.source), self._out / WITH)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from objremove.drawing import encode_picture
 from objremove.errors import PhotoError
+from objremove.masks import png_of
+from objremove.result import Result
 from objremove.runs.layout import Item
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from objremove.result import Result
 
 
 def discard(paths: Iterable[Path]) -> None:
@@ -32,21 +28,12 @@ def discard(paths: Iterable[Path]) -> None:
 
 def extras(item: Item, result: Result) -> dict[Path, bytes]:
     """The pictures beside a result, encoded; none where nothing was removed."""
-    import numpy as np
-    from PIL import Image
-
     pictures: dict[Path, bytes] = {}
     if item.mask is not None and result.changed:
-        pictures[item.mask] = _png(Image.fromarray(result.mask.astype(np.uint8) * 255))
+        pictures[item.mask] = png_of(result.mask)
     if item.comparison is not None and result.changed:
-        pictures[item.comparison] = _png(result.compare())
+        pictures[item.comparison] = encode_picture(result.compare())
     return pictures
-
-
-def _png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def link(item: Item) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from objremove.instances import Instance
-from objremove.masks import Dilation
+from objremove.masks import Dilation, png_of
 from objremove.photo import format_name
 from objremove.remover import Remover
 from objremove.request import Request
 from objremove.result import Result
 from objremove.server.intake import Intake, OpenPhoto
 from objremove.server.jobs import Job
-from objremove.server.pictures import outline, png_of
+from objremove.server.pictures import outline
 from objremove.server.problems import Problem
 from objremove.server.settings import Settings
 from objremove.server.shelves import Choice, JobShelf, Models, Searches
@@ -158,7 +158,7 @@ class Engine:
             )
             extension = source.extension if encoded.format == source.format else extension_of(encoded.format)
             kept = StoredPhoto(encoded.data, encoded.format, source.size, source.stem, extension, removed=True)
-            kept.mask = png_of(result.mask)
+            kept.mask = png_of(result.mask, bits=1)
             self._store.add(kept)
             warnings = (*warnings, *encoded.warnings)
         return {

@@ -1,10 +1,9 @@
-"""Pictures for clients: previews, masks as files, outlines as polygons."""
+"""Pictures for clients: previews, and outlines as polygons."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -12,7 +11,7 @@ from PIL import Image
 
 from objremove.instances import Instance
 from objremove.photo import Photo, read
-from objremove.types import AnyArray, Mask
+from objremove.types import Mask
 
 _TRACED_PIXELS = (
     4_000_000  # larger objects are traced in blocks of pixels, which are still finer than the simplified outline
@@ -61,15 +60,3 @@ def _in_blocks(mask: Mask, step: int) -> Mask:
     padded = np.pad(mask, ((0, -height % step), (0, -width % step)))
     blocks = padded.reshape(-(-height // step), step, -(-width // step), step)
     return np.asarray(blocks.any(axis=(1, 3)), np.bool_)
-
-
-def png_of(mask: Mask) -> bytes:
-    """A mask as a PNG file of one bit a pixel, white where True."""
-    return _encoded(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
-
-
-def _encoded(extension: str, pixels: AnyArray, flags: Sequence[int]) -> bytes:
-    done, data = cv2.imencode(extension, pixels, list(flags))
-    if not done:
-        raise MemoryError
-    return data.tobytes()
