@@ -14,9 +14,9 @@ import typer
 
 from objremove.cli import options
 from objremove.cli.console import FAILED, INTERRUPTED, OK, SOME_FAILED, Speaker, stdout_kept_clean
-from objremove.cli.folder import file_sums, say_tally
-from objremove.cli.options import FOLDERS, MASK, MODELS, OUTPUT
-from objremove.cli.remove import WHAT, _samples
+from objremove.cli.folder import say_tally
+from objremove.cli.masks import file_sums, read_masks
+from objremove.cli.options import FOLDERS, MASK, OUTPUT
 from objremove.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,47 +46,11 @@ def command(
             rich_help_panel=OUTPUT,
         ),
     ],
-    remove: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--remove",
-            "-r",
-            metavar="CLASSES",
-            help="As of objremove itself.",
-            rich_help_panel=WHAT,
-            show_default=False,
-        ),
-    ] = None,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CLASSES", help="Of what --remove names, leave these.", rich_help_panel=WHAT, show_default=False
-        ),
-    ] = None,
-    point: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="X,Y[,-]",
-            help="The object at this pixel, in every photo.",
-            rich_help_panel=WHAT,
-            show_default=False,
-        ),
-    ] = None,
-    box: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="X0,Y0,X1,Y1",
-            help="The object in this box, in every photo.",
-            rich_help_panel=WHAT,
-            show_default=False,
-        ),
-    ] = None,
-    mask: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE", help="White is removed from every photo.", rich_help_panel=WHAT, show_default=False
-        ),
-    ] = None,
+    remove: options.Remove = None,
+    keep: options.Keep = None,
+    point: options.Points = None,
+    box: options.Boxes = None,
+    mask: options.Masks = None,
     address: Annotated[
         str,
         typer.Option(
@@ -145,13 +109,8 @@ def command(
             show_default=False,
         ),
     ] = None,
-    quality: Annotated[
-        int | None,
-        typer.Option(min=1, max=100, help="Re-encode with this quality.", rich_help_panel=OUTPUT, show_default=False),
-    ] = None,
-    save_mask: Annotated[
-        bool, typer.Option("--save-mask", help="Also write the mask, as .mask.png.", rich_help_panel=OUTPUT)
-    ] = False,
+    quality: options.Quality = None,
+    save_mask: options.SaveMask = False,
     overwrite: options.Overwrite = False,
     unmatched: Annotated[
         Literal["skip", "copy"],
@@ -162,21 +121,8 @@ def command(
     retry_failed: options.RetryFailed = False,
     again: options.Again = False,
     conf: options.Confidence = None,
-    dilate: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|N|N%", help="Grow each object by pixels, or by a share of its size.", rich_help_panel=MASK
-        ),
-    ] = "auto",
-    feather: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Width in pixels of the soft edge in the grown ring; default: by the growth.",
-            rich_help_panel=MASK,
-            show_default=False,
-        ),
-    ] = None,
+    dilate: options.Dilate = "auto",
+    feather: options.Feather = None,
     second_look: Annotated[
         bool,
         typer.Option(
@@ -185,28 +131,14 @@ def command(
             rich_help_panel=MASK,
         ),
     ] = False,
-    refine_masks: Annotated[
-        bool | None,
-        typer.Option(
-            "--refine-masks/--no-refine-masks",
-            help="Sharpen outlines with SAM; default: where its weights are here.",
-            rich_help_panel=MASK,
-            show_default=False,
-        ),
-    ] = None,
+    refine_masks: options.RefineMasks = None,
     segmenter: options.Segmenter = "auto",
-    inpainter: Annotated[
-        str, typer.Option(metavar="NAME|FILE|FOLDER", help="Fills the hole.", rich_help_panel=MODELS)
-    ] = "auto",
-    prompter: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="Draws masks for points and boxes.", rich_help_panel=MODELS)
-    ] = "auto",
+    inpainter: options.Inpainter = "auto",
+    prompter: options.Prompter = "auto",
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     offline: options.Offline = False,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**31 - 1, help="For inpainters that draw random numbers.", rich_help_panel=MODELS)
-    ] = 0,
+    seed: options.Seed = 0,
     max_megapixels: options.MaxMegapixels = 250.0,
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
@@ -223,7 +155,7 @@ def command(
         raise UsageError("a cluster run needs a few packages more: pip install 'objremove[ray]'")
     from objremove.cluster import run as cluster
     from objremove.cluster.worker import Task
-    from objremove.photo import Photo, format_name
+    from objremove.photo import format_name
     from objremove.remover import Remover
     from objremove.targets import parse_targets
 
@@ -236,7 +168,7 @@ def command(
         return _show(cluster.look(inputs, task, settings), speaker)
     named: dict[str, Any] = {"remove": remove or [], "keep": keep or [], "points": point or [], "boxes": box or []}
     parse_targets(**named)
-    masks = [_samples(Photo.open(path, max_megapixels=max_megapixels)) for path in mask or []]
+    masks = read_masks(mask or [], max_megapixels)
     how: dict[str, Any] = {
         "segmenter": segmenter,
         "inpainter": inpainter,

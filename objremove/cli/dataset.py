@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from objremove.cli import options
 from objremove.cli.console import FAILED, OK, SOME_FAILED
-from objremove.cli.options import MASK, MODELS, OUTPUT
+from objremove.cli.options import MASK, MODELS, OUTPUT, WHAT
 from objremove.errors import UsageError
 
 if TYPE_CHECKING:
     from objremove.dataset.plan import Dataset
 
-WHAT, SAMPLING = "What to remove", "Which photos"
+SAMPLING = "Which photos"
 
 
 def command(
@@ -110,15 +109,10 @@ def command(
         typer.Option(min=0.0, max=1.0, help="Photos of which more would be filled are left out.", rich_help_panel=MASK),
     ] = 0.75,
     conf: options.Confidence = None,
-    dilate: Annotated[str, typer.Option(metavar="auto|N|N%", help="Grow each object.", rich_help_panel=MASK)] = "auto",
+    dilate: options.Dilate = "auto",
     segmenter: options.Segmenter = "auto",
-    inpainter: Annotated[
-        str, typer.Option(metavar="NAME|FILE|FOLDER", help="Fills the hole.", rich_help_panel=MODELS)
-    ] = "auto",
-    prompter: Annotated[
-        str,
-        typer.Option(metavar="NAME|FILE", help="Draws masks for boxes: sam_vit_b …, grabcut.", rich_help_panel=MODELS),
-    ] = "auto",
+    inpainter: options.Inpainter = "auto",
+    prompter: options.Prompter = "auto",
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     threads: options.Threads = None,
@@ -228,6 +222,8 @@ def _datasets(coco: Sequence[Path], images: Sequence[Path], voc: Path | None, yo
     return [CocoDataset(path, folder) for path, folder in zip(coco, images, strict=True)]
 
 
-def _digest(path: Path) -> Any:
+def _digest(path: Path) -> str | None:
     """SHA-256 of an annotation file; a folder is known by its name alone."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    from objremove.runs.checksums import file_digest
+
+    return file_digest(path) if path.is_file() else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import os
 import signal
@@ -367,8 +366,3 @@ def say_tally(tally: Tally, output: Path, speaker: Speaker) -> None:
     names = ", ".join(f"{label} x{count}" for label, count in tally.labels.most_common())
     rate = f" in {tally.seconds:.1f} s ({done / tally.seconds:.2f} photos/s)" if done else ""
     speaker.say(f"{done} photos{rate}{': removed ' + names if names else ''}; report: {output / REPORT}")
-
-
-def file_sums(paths: Sequence[Path]) -> Sequence[str]:
-    """SHA-256 of each file: a mask that was drawn anew is another option."""
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]

@@ -9,13 +9,99 @@ import typer
 
 from objremove.cli.console import Speaker
 
-MODELS, MASK, OUTPUT, TALK, FOLDERS = "Models and machine", "Mask", "Output", "Messages", "Folders"
+WHAT, OUTPUT, FOLDERS, MASK = "What to remove", "Output", "Folders", "Mask"
+MODELS, TALK = "Models and machine", "Messages"
+"""Panels of the help."""
 
 Photos = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="PHOTO|FOLDER",
         help="Photos to work on; '-' reads one from standard input. Folders (and 'quoted/**/*.jpg' patterns) go with --output.",
+        show_default=False,
+    ),
+]
+Remove = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--remove",
+        "-r",
+        metavar="CLASSES",
+        help="Class names, e.g. person,car; person#2 or person#1-3 pick instances as 'detect' numbers them; all.",
+        rich_help_panel=WHAT,
+        show_default=False,
+    ),
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CLASSES",
+        help="Of what --remove names, leave these: the same grammar, or largest, center.",
+        rich_help_panel=WHAT,
+        show_default=False,
+    ),
+]
+Points = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="X,Y[,-]",
+        help="The object at this pixel of each photo; with a minus, what is not part of it. May be repeated.",
+        rich_help_panel=WHAT,
+        show_default=False,
+    ),
+]
+Boxes = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="X0,Y0,X1,Y1",
+        help="The object in this box of each photo. May be repeated.",
+        rich_help_panel=WHAT,
+        show_default=False,
+    ),
+]
+Masks = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        help="A picture of each photo's size, white where to remove. May be repeated.",
+        rich_help_panel=WHAT,
+        show_default=False,
+    ),
+]
+Quality = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=100,
+        help="Re-encode with this quality. By default a JPEG's untouched blocks stay as they are.",
+        rich_help_panel=OUTPUT,
+        show_default=False,
+    ),
+]
+SaveMask = Annotated[
+    bool, typer.Option("--save-mask", help="Also write the mask, as .mask.png.", rich_help_panel=OUTPUT)
+]
+Dilate = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|N|N%", help="Grow each object by pixels, or by a share of its size.", rich_help_panel=MASK
+    ),
+]
+Feather = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Width in pixels of the soft edge in the grown ring; default: by the growth.",
+        rich_help_panel=MASK,
+        show_default=False,
+    ),
+]
+RefineMasks = Annotated[
+    bool | None,
+    typer.Option(
+        "--refine-masks/--no-refine-masks",
+        help="Sharpen outlines with SAM; default: where its weights are here.",
+        rich_help_panel=MASK,
         show_default=False,
     ),
 ]
@@ -26,6 +112,23 @@ Segmenter = Annotated[
         help="Finds objects by class: a name of 'objremove models list' or a weight file; auto: the best that is here.",
         rich_help_panel=MODELS,
     ),
+]
+Inpainter = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE|FOLDER",
+        help="Fills the hole: big-lama, shift-map …, or LaMa weights; auto: the best that is here.",
+        rich_help_panel=MODELS,
+    ),
+]
+Prompter = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE", help="Draws masks for points and boxes: sam_vit_b …, grabcut.", rich_help_panel=MODELS
+    ),
+]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**31 - 1, help="For inpainters that draw random numbers.", rich_help_panel=MODELS)
 ]
 Confidence = Annotated[
     float | None,

@@ -11,18 +11,15 @@ import typer
 
 from objremove.cli import options
 from objremove.cli.console import FAILED, exit_code, stdout_kept_clean
-from objremove.cli.folder import Folders, file_sums, remove_from_folders, show
-from objremove.cli.options import MASK, MODELS, OUTPUT
+from objremove.cli.folder import Folders, remove_from_folders, show
+from objremove.cli.masks import file_sums, read_masks
+from objremove.cli.options import MASK, OUTPUT
 from objremove.cli.output import STANDARD, Output, Task
 from objremove.cli.report import Report
 from objremove.errors import ObjRemoveError, UsageError
 
 if TYPE_CHECKING:
-    from objremove.photo import Photo
     from objremove.remover import Remover
-    from objremove.types import AnyArray
-
-WHAT = "What to remove"
 
 EPILOG = (
     "Beside it: objremove detect (what is in a photo, numbered), serve (a page to click on), dataset (photos with their labels), "
@@ -34,53 +31,11 @@ EPILOG = (
 
 def command(
     photos: options.Photos = None,
-    remove: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--remove",
-            "-r",
-            metavar="CLASSES",
-            help="Class names, e.g. person,car; person#2 or person#1-3 pick instances as 'detect' numbers them; all.",
-            rich_help_panel=WHAT,
-            show_default=False,
-        ),
-    ] = None,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CLASSES",
-            help="Of what --remove names, leave these: the same grammar, or largest, center.",
-            rich_help_panel=WHAT,
-            show_default=False,
-        ),
-    ] = None,
-    point: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="X,Y[,-]",
-            help="The object at this pixel; with a minus, what is not part of it. May be repeated.",
-            rich_help_panel=WHAT,
-            show_default=False,
-        ),
-    ] = None,
-    box: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="X0,Y0,X1,Y1",
-            help="The object in this box. May be repeated.",
-            rich_help_panel=WHAT,
-            show_default=False,
-        ),
-    ] = None,
-    mask: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE",
-            help="A picture of the photo's size, white where to remove. May be repeated.",
-            rich_help_panel=WHAT,
-            show_default=False,
-        ),
-    ] = None,
+    remove: options.Remove = None,
+    keep: options.Keep = None,
+    point: options.Points = None,
+    box: options.Boxes = None,
+    mask: options.Masks = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -105,24 +60,13 @@ def command(
             show_default=False,
         ),
     ] = None,
-    quality: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=100,
-            help="Re-encode with this quality. By default a JPEG's untouched blocks stay as they are.",
-            rich_help_panel=OUTPUT,
-            show_default=False,
-        ),
-    ] = None,
+    quality: options.Quality = None,
     in_place: Annotated[
         bool,
         typer.Option("--in-place", help="Replace the photo; the original stays as PHOTO.orig.", rich_help_panel=OUTPUT),
     ] = False,
     overwrite: options.Overwrite = False,
-    save_mask: Annotated[
-        bool, typer.Option("--save-mask", help="Also write the mask, as .mask.png.", rich_help_panel=OUTPUT)
-    ] = False,
+    save_mask: options.SaveMask = False,
     compare: Annotated[
         bool,
         typer.Option("--compare", help="Also write before | mask | after, as .compare.png.", rich_help_panel=OUTPUT),
@@ -137,21 +81,8 @@ def command(
     again: options.Again = False,
     watch: options.Watch = False,
     conf: options.Confidence = None,
-    dilate: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|N|N%", help="Grow each object by pixels, or by a share of its size.", rich_help_panel=MASK
-        ),
-    ] = "auto",
-    feather: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Width in pixels of the soft edge in the grown ring; default: by the growth.",
-            rich_help_panel=MASK,
-            show_default=False,
-        ),
-    ] = None,
+    dilate: options.Dilate = "auto",
+    feather: options.Feather = None,
     second_look: Annotated[
         bool | None,
         typer.Option(
@@ -161,37 +92,15 @@ def command(
             show_default=False,
         ),
     ] = None,
-    refine_masks: Annotated[
-        bool | None,
-        typer.Option(
-            "--refine-masks/--no-refine-masks",
-            help="Sharpen outlines with SAM; default: where its weights are here.",
-            rich_help_panel=MASK,
-            show_default=False,
-        ),
-    ] = None,
+    refine_masks: options.RefineMasks = None,
     segmenter: options.Segmenter = "auto",
-    inpainter: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|FILE|FOLDER",
-            help="Fills the hole: big-lama, shift-map …, or LaMa weights; auto: the best that is here.",
-            rich_help_panel=MODELS,
-        ),
-    ] = "auto",
-    prompter: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|FILE", help="Draws masks for points and boxes: sam_vit_b …, grabcut.", rich_help_panel=MODELS
-        ),
-    ] = "auto",
+    inpainter: options.Inpainter = "auto",
+    prompter: options.Prompter = "auto",
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     threads: options.Threads = None,
     offline: options.Offline = False,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**31 - 1, help="For inpainters that draw random numbers.", rich_help_panel=MODELS)
-    ] = 0,
+    seed: options.Seed = 0,
     max_megapixels: options.MaxMegapixels = 250.0,
     json_lines: options.Json = False,
     quiet: options.Quiet = False,
@@ -218,12 +127,11 @@ def command(
     else:
         tasks = where.plan(_expand(named), mask or [])
 
-    from objremove.photo import Photo
     from objremove.targets import parse_targets
 
     request: dict[str, Any] = {"remove": remove or [], "keep": keep or [], "points": point or [], "boxes": box or []}
     parse_targets(**request)  # what cannot be read is said before any work is done
-    masks = [_samples(Photo.open(path, max_megapixels=max_megapixels)) for path in mask or []]
+    masks = read_masks(mask or [], max_megapixels)
     second_look = plan is None if second_look is None else second_look
     decides = {
         **request,
@@ -286,13 +194,6 @@ def _expand(photos: Sequence[str]) -> list[Path]:
         if photo.isdigit() and not os.path.exists(photo):
             raise UsageError(f"no photo is called {photo}: several class numbers go together, as in --remove 3,{photo}")
     return [Path(photo) for photo in photos]
-
-
-def _samples(mask: Photo) -> AnyArray:
-    """A mask file's samples as an array, alpha included, so that masks drawn as transparency are understood."""
-    import numpy as np
-
-    return mask.pixels if mask.alpha is None else np.dstack([mask.pixels, mask.alpha])
 
 
 def _remove_from_all(

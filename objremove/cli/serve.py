@@ -12,7 +12,6 @@ import typer
 
 from objremove.cli import options
 from objremove.cli.console import OK
-from objremove.cli.options import MODELS
 from objremove.errors import UsageError
 
 WHO, LIMITS = "Who may use it", "Limits"
@@ -73,12 +72,8 @@ def command(
         float, typer.Option(help="After so long without use they are forgotten.", rich_help_panel=LIMITS)
     ] = 60.0,
     segmenter: options.Segmenter = "auto",
-    inpainter: Annotated[
-        str, typer.Option(metavar="NAME|FILE|FOLDER", help="Fills the hole.", rich_help_panel=MODELS)
-    ] = "auto",
-    prompter: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="Draws masks for points and boxes.", rich_help_panel=MODELS)
-    ] = "auto",
+    inpainter: options.Inpainter = "auto",
+    prompter: options.Prompter = "auto",
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     threads: options.Threads = None,
