@@ -8,7 +8,7 @@ This is the only place that knows the whole road. It loads its models once, on f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -35,6 +35,12 @@ __all__ = ["PhotoLike", "Remover", "Work", "remove"]
 PhotoLike = Any
 """A path, bytes, PIL image, (H, W[, C]) array in RGB order, CHW tensor, or an opened `Photo`."""
 
+_UNSAID: Mapping[str, Any] = {
+    **dict.fromkeys(("segmenter", "prompter", "inpainter", "device", "precision"), "auto"),
+    **{"offline": False, "seed": 0, "on_download": None},
+}
+"""What `Remover` takes for options of the models that nobody gave."""
+
 
 class Remover:
     """Removes objects from photos; loads each model once, on first need.
@@ -56,10 +62,10 @@ class Remover:
         seed: for inpainters that draw random numbers.
         max_megapixels: larger photos are refused before they are decoded.
         on_download: called with (bytes received, bytes in all) while weights are fetched.
-        shelf: models that others share; what is said here of models, device, precision and downloads is then theirs to say.
+        shelf: models that others share. Which they are, and where and how they run, was said when it was made; it is not said here again.
 
     Raises:
-        UsageError: an argument that means nothing; a device that isn't there is found out at first need.
+        UsageError: an argument that means nothing, or means nothing beside a shelf; a device that isn't there is found out at first need.
         ModelError: masks shall be refined, and there is no SAM.
     """
 
@@ -91,17 +97,22 @@ class Remover:
             raise UsageError(f"seed {seed}: take a number from 0 to {2**31 - 1}")
         if threads is not None and threads < 1:
             raise UsageError(f"threads {threads}: take 1 or more")
-        self.shelf = shelf or Shelf(
-            os.fspath(segmenter),
-            os.fspath(prompter),
-            os.fspath(inpainter),
-            device=device,
-            precision=precision,
-            offline=offline,
-            threads=threads,
-            seed=seed,
-            on_download=on_download,
-        )
+        models: dict[str, Any] = {
+            "segmenter": os.fspath(segmenter),
+            "prompter": os.fspath(prompter),
+            "inpainter": os.fspath(inpainter),
+            "device": device,
+            "precision": precision,
+            "offline": offline,
+            "seed": seed,
+            "on_download": on_download,
+        }
+        said = [name for name, value in models.items() if value != _UNSAID[name]]
+        if shelf is not None and said:
+            raise UsageError(
+                f"{', '.join(said)} beside a shelf: its models were chosen when it was made; leave out either"
+            )
+        self.shelf = shelf or Shelf(**models, threads=threads)
         self.confidence, self.dilate, self.feather = confidence, Dilation.parse(dilate), feather
         self.refine_masks, self.max_megapixels, self.threads = refine_masks, max_megapixels, threads
         self.second_look = second_look

@@ -174,6 +174,9 @@ def test_a_remover_can_be_handed_models_that_others_share(remover):
     again = objremove.Remover(shelf=remover.shelf)
     assert again.inpainter() is remover.inpainter()
     assert np.array_equal(again(scene(), "person").image, remover(scene(), "person").image)
+    assert objremove.Remover(shelf=remover.shelf, threads=1, dilate=3, confidence=0.5).shelf is remover.shelf
+    with pytest.raises(UsageError, match="inpainter, device, seed beside a shelf"):
+        objremove.Remover(inpainter="telea", device="cpu", seed=1, dilate=3, shelf=remover.shelf)
 
 
 def test_colours_hidden_by_transparency_are_not_filled_from(remover):
