@@ -299,6 +299,27 @@ def test_a_result_is_a_photo_to_go_on_with(client):
     assert "photo.removed.png" in second.headers["content-disposition"]  # not .removed.removed
 
 
+@pytest.mark.parametrize(
+    ("path", "sent", "says"),
+    [
+        ("detect", {"photo_id": "x", "Remov": "car"}, "Remov: no such field; did you mean remove?"),
+        ("select", {"photo_id": "x", "point": "1,1"}, "point: no such field; did you mean points?"),
+        ("remove", {"photoid": "x", "remove": "car"}, "photoid: no such field; did you mean photo_id?"),
+        ("photos", {"nonsense": "1"}, "nonsense: no such field; known are photo"),
+        ("remove?format=png", {"photo_id": "x"}, "format: no such query parameter; leave it out"),
+    ],
+)
+def test_fields_that_no_route_has_are_refused_with_what_may_be_meant(client, path, sent, says):
+    answer = client.post(f"/v1/{path}", files=fields(**sent))
+    assert answer.status_code == 422
+    assert answer.json() == {"error": {"code": "invalid", "message": says}}
+
+
+def test_query_parameters_are_those_of_the_contract(client):
+    answer = client.get(f"/v1/photos/{send(client, PHOTO)}/preview?sid=100")
+    assert answer.json()["error"]["message"] == "sid: no such query parameter; did you mean side?"
+
+
 def test_nothing_found_is_said_and_never_a_silent_copy(client):
     empty = encoded(scene(discs=()))
     assert client.post("/v1/detect", files=fields(photo=empty)).json()["instances"] == []

@@ -18,6 +18,7 @@ from objremove import __version__
 from objremove.errors import ObjRemoveError
 from objremove.server import catalogue, problems, routes
 from objremove.server.engine import Engine
+from objremove.server.fields import close_forms
 from objremove.server.guard import Access, Guard, Patience, Watch
 from objremove.server.intake import Intake
 from objremove.server.jobs import Job, Worker
@@ -56,7 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
             server.store.clear()
             server.intake.clear()
 
-    app = FastAPI(
+    app = _Api(
         title="objremove",
         version=__version__,
         description=_DESCRIPTION,
@@ -88,6 +89,18 @@ def create_app(settings: Settings) -> FastAPI:
         )
     app.add_middleware(Watch, metrics=metrics)
     return app
+
+
+class _Api(FastAPI):
+    """An application whose forms are described as what they are: without other fields."""
+
+    def openapi(self) -> dict[str, Any]:
+        """As in FastAPI, which makes the document once."""
+        made = self.openapi_schema is not None
+        document = super().openapi()
+        if not made:
+            close_forms(document)
+        return document
 
 
 def _open(settings: Settings, metrics: Metrics) -> Server:

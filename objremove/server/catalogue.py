@@ -12,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from objremove import __version__, models
 from objremove.classes import ALIASES, NAMES
 from objremove.server import schemas
+from objremove.server.fields import refuse_unknown
 from objremove.server.guard import COOKIE, Access
 from objremove.server.jobs import Job
 from objremove.server.problems import Problem
@@ -26,7 +27,7 @@ _PREFERRED: dict[str, Sequence[str]] = {
     "inpainter": INPAINTERS,
 }
 
-router = APIRouter(prefix="/v1", responses=REFUSALS)
+router = APIRouter(prefix="/v1", responses=REFUSALS, dependencies=[Depends(refuse_unknown)])
 health = APIRouter()
 
 

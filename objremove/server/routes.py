@@ -12,6 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from objremove.server import forms, schemas
 from objremove.server.engine import Removal
+from objremove.server.fields import refuse_unknown
 from objremove.server.jobs import Job
 from objremove.server.pictures import preview
 from objremove.server.problems import Problem
@@ -40,10 +41,11 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 _PICTURE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
-router = APIRouter(prefix="/v1", responses=REFUSALS)
+router = APIRouter(prefix="/v1", responses=REFUSALS, dependencies=[Depends(refuse_unknown)])
 # FastAPI describes all answers of a stream's route as streams, unless it is told otherwise.
 streams = APIRouter(
     prefix="/v1",
+    dependencies=[Depends(refuse_unknown)],
     responses={
         status: {
             "description": told["description"],
