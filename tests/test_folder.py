@@ -136,7 +136,8 @@ def test_several_folders_patterns_and_lists(tree):
     absolute = (tree / "photos" / "b.jpg").as_posix()
     listed = read_list(["photos/a.png\r\n", "\n", absolute])
     assert names(make_plan([], Layout(Path("clean")), listed=listed)) == ["photos/a.png", absolute.lstrip("/")]
-    assert read_list(["one\0two\nlines\0"]) == ["one", "two\nlines"]
+    assert read_list(["one\0two\nlines\0#3\0"]) == ["one", "two\nlines", "#3"]
+    assert read_list(["# holiday\n", "#1.png\n", "./#1.png\n", "a#1.png\n"]) == ["./#1.png", "a#1.png"]
     with pytest.raises(PhotoError, match="no photo"):
         make_plan(["photos/*.gif"], Layout(Path("clean")))
 

@@ -174,7 +174,7 @@ ListFile = Annotated[
     typer.Option(
         "--list",
         metavar="FILE|-",
-        help="Photos listed in a file, one a line; '-' reads the list from standard input.",
+        help="Photos listed in a file, one a line, # begins a comment; '-' reads the list from standard input.",
         rich_help_panel=FOLDERS,
         show_default=False,
     ),

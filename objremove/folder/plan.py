@@ -174,6 +174,11 @@ def collisions(items: Iterable[Item]) -> Iterator[tuple[Item, str]]:
 
 
 def read_list(lines: Iterable[str]) -> list[str]:
-    """The paths of a list, one a line; empty lines are passed over. Lines may end in CR LF or, from `find -print0`, in NUL."""
+    """The paths of a list, one a line; empty lines and, as in rsync's lists, lines that begin with `#` are passed over.
+
+    Lines may end in CR LF. Where there are NULs, as of `find -print0`, they end the paths, and a `#` is part of a name.
+    """
     text = "".join(lines)
-    return [line for line in (text.split("\0") if "\0" in text else text.splitlines()) if line.strip()]
+    if "\0" in text:
+        return [path for path in text.split("\0") if path]
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
