@@ -1,5 +1,7 @@
 """Filling: outside the hole nothing changes, ever; inside, scale, overlap and tone are handled."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -86,6 +88,22 @@ def test_classical_inpainters_fill_plausibly_and_repeatably(name):
     second = fill_hole(damaged, Hole.hard(mask), load_classical(name)).pixels
     assert np.array_equal(first, second)
     assert np.abs(first.astype(int) - ramp)[mask].mean() < 25
+
+
+@pytest.mark.parametrize("name", CLASSICAL)
+@pytest.mark.parametrize("height", [40, 48, 60])
+def test_small_windows_are_filled_alike_in_every_thread(name, height):
+    """OpenCV's shift-map reads past its list of offsets in windows like these, unless they are mirrored to more of them."""
+    blots = np.random.default_rng(0).integers(0, 256, (height // 6, 13, 3), dtype=np.uint8)
+    pixels = np.kron(blots, np.ones((6, 6, 1), np.uint8))
+    mask = np.zeros(pixels.shape[:2], bool)
+    mask[16:-10, 10:-12] = True
+
+    def fill(_):
+        return fill_hole(pixels, Hole.hard(mask), load_classical(name)).pixels
+
+    with ThreadPoolExecutor(1) as fresh:
+        assert np.array_equal(fill(0), next(fresh.map(fill, [0])))
 
 
 @pytest.mark.parametrize("name", CLASSICAL)

@@ -18,8 +18,9 @@ from objremove.types import WindowHoles, Windows
 
 Bytes = NDArray[np.uint8]
 
-MIN_SIDE = 32
-"""Shift-map builds a pyramid of patches; smaller windows are mirrored up to this."""
+MIN_SIDE = 128
+"""Smaller windows are mirrored up to this for shift-map. OpenCV looks for 60 offsets that patches often repeat at; a small window has
+fewer, and then OpenCV reads past their list: pixels at the hole's edge get whatever lies there, another thing in every thread."""
 
 
 def _telea(window: Bytes, hole: Bytes, seed: int) -> Bytes:
@@ -35,7 +36,9 @@ def _shift_map(window: Bytes, hole: Bytes, seed: int) -> Bytes:
     if not hole.any():  # OpenCV crashes the process on an empty hole
         return window
     height, width = hole.shape
-    pad = ((0, max(0, MIN_SIDE - height)), (0, max(0, MIN_SIDE - width)))
+    down, across = max(0, MIN_SIDE - height), max(0, MIN_SIDE - width)
+    top, left = down // 2, across // 2  # all around, where least of the hole is mirrored
+    pad = ((top, down - top), (left, across - left))
     window = np.pad(window, (*pad, (0, 0)), mode="symmetric")
     known = np.pad(np.where(hole, 0, 255).astype(np.uint8), pad, mode="symmetric")
     lab = cv2.cvtColor(window, cv2.COLOR_RGB2Lab)
@@ -45,7 +48,7 @@ def _shift_map(window: Bytes, hole: Bytes, seed: int) -> Bytes:
     # Where no shift leads to a known pixel (a hole larger than what is known around it) OpenCV leaves zeros, no colour in Lab.
     left_over = ((known == 0) & ~filled.any(axis=2)).astype(np.uint8)
     picture = np.asarray(cv2.cvtColor(filled, cv2.COLOR_Lab2RGB), np.uint8)
-    return _navier_stokes(picture, left_over, seed)[:height, :width]
+    return _navier_stokes(picture, left_over, seed)[top : top + height, left : left + width]
 
 
 @dataclass(frozen=True)
