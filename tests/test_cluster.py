@@ -29,8 +29,10 @@ from objremove import pipeline
 from objremove.cli.app import run as command_line
 from objremove.cluster.ledger import Covered, Known, Ledger, begin
 from objremove.cluster.listing import find_files
+from objremove.cluster.machines import Workers, connected
+from objremove.cluster.plan import Settings, make_plan
 from objremove.cluster.report import merge
-from objremove.cluster.run import Crew, Settings, connected, make_plan, run
+from objremove.cluster.run import alone, run
 from objremove.cluster.storage import Folder
 from objremove.cluster.worker import Task, Worker, encoded
 from objremove.errors import ObjRemoveError, PhotoError, UsageError
@@ -645,7 +647,7 @@ def test_killed_workers_and_drivers_lose_no_photo_and_double_none(cluster, tmp_p
     settings = Settings(batch=4)
     options = json.loads((out / ".objremove" / "options.json").read_text())["options"]
     mine = Task(HOW, REQUEST, MODELS, str(out))
-    outcome = run([str(source)], mine, options, settings, Crew(2, 1, 0), address=address, listener=listener)
+    outcome = run([str(source)], mine, options, settings, Workers(2, 1, 0), address=address, listener=listener)
 
     assert killed
     assert 8 <= before < photos
@@ -662,7 +664,7 @@ def test_killed_workers_and_drivers_lose_no_photo_and_double_none(cluster, tmp_p
         if line["output"]:
             assert (out / line["output"]["path"]).stat().st_size == line["output"]["size"]
 
-    again = run([str(source)], mine, options, settings, Crew(2, 1, 0), address=address, listener=Listener())
+    again = run([str(source)], mine, options, settings, Workers(2, 1, 0), address=address, listener=Listener())
     assert not again.tally.now
     assert (out / "report.jsonl").read_text().count("\n") == photos
 
@@ -670,13 +672,11 @@ def test_killed_workers_and_drivers_lose_no_photo_and_double_none(cluster, tmp_p
 def test_more_workers_than_fit_are_refused(cluster):
     with (
         pytest.raises(ObjRemoveError, match="room for 1 workers, not for 3 workers of 2 cores"),
-        connected("local", Crew(3, 2)),
+        connected("local", Workers(3, 2)),
     ):
         pass
 
 
 def test_one_driver_at_a_time(tmp_path):
-    from objremove.cluster.run import alone
-
     with alone(Folder(str(tmp_path))), pytest.raises(PhotoError, match="another run"), alone(Folder(str(tmp_path))):
         pass

@@ -20,7 +20,8 @@ from objremove.cli.options import FOLDERS, MASK, OUTPUT
 from objremove.errors import UsageError
 
 if TYPE_CHECKING:
-    from objremove.cluster.run import Outcome, Plan
+    from objremove.cluster.plan import Plan
+    from objremove.cluster.run import Outcome
 
 WORKERS = "Cluster"
 EVERY = 10.0
@@ -153,19 +154,21 @@ def command(
         )
     if not all(importlib.util.find_spec(name) for name in ("ray", "pyarrow", "fsspec")):
         raise UsageError("a cluster run needs a few packages more: pip install 'objremove[ray]'")
-    from objremove.cluster import run as cluster
+    from objremove.cluster.machines import Workers
+    from objremove.cluster.plan import Settings, look
+    from objremove.cluster.run import run
     from objremove.cluster.worker import Task
     from objremove.photo import format_name
     from objremove.remover import Remover
     from objremove.targets import parse_targets
 
     speaker = options.speaker(quiet, verbose)
-    settings = cluster.Settings(batch, limit, retry_failed, again, overwrite)
+    settings = Settings(batch, limit, retry_failed, again, overwrite)
     format_name(format)  # an unknown one is said before any work is done
     chosen: dict[str, Any] = {"format": format, "quality": quality, "save_mask": save_mask, "unmatched": unmatched}
     task = Task({}, {}, {}, output, image_column=image_column, environment=_environment(), **chosen)
     if dry_run:
-        return _show(cluster.look(inputs, task, settings), speaker)
+        return _show(look(inputs, task, settings), speaker)
     named: dict[str, Any] = {"remove": remove or [], "keep": keep or [], "points": point or [], "boxes": box or []}
     parse_targets(**named)
     masks = read_masks(mask or [], max_megapixels)
@@ -189,9 +192,9 @@ def command(
     decides = {**named, "masks": file_sums(mask or []), **how, **chosen, **models}
     del decides["device"]
     task = replace(task, remover=how, request={**named, "masks": masks}, models=models)
-    crew = cluster.Crew(workers, cores_per_worker, 0 if device == "cpu" else gpus_per_worker)
+    wanted = Workers(workers, cores_per_worker, 0 if device == "cpu" else gpus_per_worker)
     with Meter(speaker) as meter, stdout_kept_clean():
-        outcome = cluster.run(inputs, task, decides, settings, crew, address=address, listener=meter)
+        outcome = run(inputs, task, decides, settings, wanted, address=address, listener=meter)
     return _end(outcome, output, speaker)
 
 
