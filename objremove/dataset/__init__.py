@@ -1,7 +1,8 @@
 """Datasets without an object: annotations in and out, and photos and labels edited together.
 
 `coco`, `voc` and `yolo` read and write annotation files, `surgery` says what becomes of labels around a hole, `run` takes whole
-datasets through a `Remover`, and `RemoveObjects` does the same to one sample, as a transform of a training pipeline.
+datasets through a `Remover`, `editor` makes each photo of a result, and `RemoveObjects` does the same to one sample, as a transform of
+a training pipeline.
 """
 
 from __future__ import annotations
