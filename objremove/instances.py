@@ -24,6 +24,7 @@ class Instance:
         boundary_error: half the uncertainty of the outline in pixels (a segmenter's stride brought to photo scale); the
             dilation takes it into account.
         source: name of the model that drew the mask.
+        second_look: whether it was found only because its class was named; see `objremove.segmentation.SecondLook`.
     """
 
     label: str
@@ -33,6 +34,7 @@ class Instance:
     size: tuple[int, int]
     boundary_error: float = 0.0
     source: str = ""
+    second_look: bool = False
 
     @classmethod
     def from_mask(
@@ -99,20 +101,21 @@ class Instance:
         if np.array_equal(left, self.crop):
             return self
         part = Instance.from_crop(left, (x0, y0), self.size, label=self.label, score=self.score, source=self.source)
-        return None if part is None else replace(part, boundary_error=self.boundary_error)
+        return part and replace(part, boundary_error=self.boundary_error, second_look=self.second_look)
 
     def relabelled(self, label: str) -> Instance:
         """The same object under another label."""
         return replace(self, label=label)
 
     def to_dict(self, *, rle: bool = True) -> dict[str, Any]:
-        """Plain data for JSON: label, score, box (XYXY), area, source and, unless `rle` is false, segmentation (COCO RLE)."""
+        """Plain data for JSON: label, score, box (XYXY), area, source, second_look and, unless `rle` is false, segmentation (COCO RLE)."""
         data: dict[str, Any] = {
             "label": self.label,
             "score": round(self.score, 4),
             "box": list(self.box),
             "area": self.area,
             "source": self.source,
+            "second_look": self.second_look,
         }
         return {**data, "segmentation": self.rle} if rle else data
 

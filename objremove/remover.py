@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -310,7 +311,8 @@ class Remover:
             missed = {target.label for target in targets.remove} - {one.label for one in found}
             if not (missed and named and self.second_look and isinstance(segmenter, SecondLook)):
                 return found
-            seen = segmenter.look_again(pixels, missed, confidence=self.confidence)
+            again = segmenter.look_again(pixels, missed, confidence=self.confidence)
+        seen = [replace(one, second_look=True) for one in again]
         seen = _apart_from(seen, [one for one in found if one.label in {target.label for target in targets.keep}])
         steps.notes += [
             f"{label} was found only at a second look, because it was named (score {score:.2f}): check the result"

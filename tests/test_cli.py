@@ -360,6 +360,20 @@ def test_detect_numbers_what_remove_picks(photo, tmp_path, capsys):
     assert names == ["person#1", "car#1", "person#2", "person#3"]
 
 
+def test_detect_marks_what_only_the_second_look_found(photo, monkeypatch, capsys):
+    find = ColourSegmenter.find
+    monkeypatch.setattr(ColourSegmenter, "look_again", find, raising=False)
+    monkeypatch.setattr(
+        ColourSegmenter, "find", lambda self, pixels, labels, **_: find(self, pixels, set(labels) - {"car"})
+    )
+    assert run(["detect", str(photo), "-r", "person,car"]) == 0
+    marked = [line.split()[0] for line in capsys.readouterr().out.splitlines() if "second look" in line]
+    assert marked == ["car#1"]
+    assert run(["detect", str(photo), "-r", "person,car", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["instances"]
+    assert [one["name"] for one in found if one["second_look"]] == ["car#1"]
+
+
 def test_detect_writes_what_the_name_says_and_never_the_photo(photo, tmp_path, capsys):
     assert run(["detect", str(photo), "-o", "seen.jpg"]) == 0
     assert Image.open("seen.jpg").format == "JPEG"

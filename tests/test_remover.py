@@ -135,7 +135,7 @@ def test_what_is_named_and_not_found_is_looked_for_again(remover):
     photo = scene(discs=((60, 60, 18, PALE), (170, 120, 12, RED)))
     result = remover(photo, "person,car")
     assert asked == [{"car"}], "persons were found at once"
-    assert {one.label for one in result.instances} == {"person", "car"}
+    assert {one.label: one.second_look for one in result.instances} == {"person": False, "car": True}
     assert any("car was found only at a second look" in note for note in result.warnings)
     assert not remover(scene(discs=()), "car").instances
     remover(photo, "all")

@@ -49,7 +49,10 @@ def command(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
 ) -> int:
-    """List what is found, numbered by falling area within each class, and draw it."""
+    """List what is found, numbered by falling area within each class, and draw it.
+
+    Where nothing of a class that --remove names is found, a second look is less strict; what it finds is marked so.
+    """
     speaker = options.speaker(quiet, verbose)
     if photo.is_dir():
         raise UsageError(f"{photo} is a folder: detect looks at one photo")
@@ -109,8 +112,9 @@ def _print_table(found: list[tuple[str, Instance]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("object", "score", "box x0,y0,x1,y1", "area %", box=None, pad_edge=False)
+    table = Table("object", "score", "box x0,y0,x1,y1", "area %", "", box=None, pad_edge=False)
     for name, one in found:
         share = 100 * one.area / (one.size[0] * one.size[1])
-        table.add_row(name, f"{one.score:.2f}", ",".join(map(str, one.box)), f"{share:.2f}")
+        look = "only at a second look" if one.second_look else ""
+        table.add_row(name, f"{one.score:.2f}", ",".join(map(str, one.box)), f"{share:.2f}", look)
     Console(highlight=False).print(table)

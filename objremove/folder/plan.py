@@ -180,5 +180,5 @@ def read_list(lines: Iterable[str]) -> list[str]:
     """
     text = "".join(lines)
     if "\0" in text:
-        return [path for path in text.split("\0") if path]
+        return [path for path in text.split("\0") if path.strip()]
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]

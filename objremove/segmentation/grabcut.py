@@ -137,7 +137,11 @@ def _recut(pixels: Pixels, instance: Instance) -> Instance:
         return instance
     # Colours are a hint, no proof: the outline stays as uncertain as it was.
     return replace(
-        drawn, score=instance.score, boundary_error=instance.boundary_error, source=f"{instance.source}+grabcut"
+        drawn,
+        score=instance.score,
+        boundary_error=instance.boundary_error,
+        source=f"{instance.source}+grabcut",
+        second_look=instance.second_look,
     )
 
 

@@ -180,7 +180,8 @@ class SamPrompter:
         drawn = self._draw(embedding, logits[0], instance.label, float(quality[0]))
         if drawn is None or quality[0] <= _LEAST_QUALITY or mask_iou(drawn, instance) <= _LEAST_IOU:
             return instance
-        sharper = replace(drawn, score=instance.score, source=f"{instance.source}+{self.name}")
+        source = f"{instance.source}+{self.name}"
+        sharper = replace(drawn, score=instance.score, source=source, second_look=instance.second_look)
         return united(sharper, instance) if instance.label in _THIN else sharper
 
 

@@ -47,6 +47,9 @@ class Instance(_Answer):
     )
     area: int = Field(description="Pixels of its mask.")
     source: str = Field(description="The model that drew it.")
+    second_look: bool = Field(
+        description="Whether it was found only because its class was named: less sure than its like."
+    )
     outline: list[list[list[int]]] = Field(
         description="Polygons of [x, y] in photo pixels, to be filled by the even-odd rule.",
         examples=[[[[40, 12], [90, 12], [90, 160]]]],
