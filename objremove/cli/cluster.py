@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from objremove.cli import options
-from objremove.cli.console import FAILED, INTERRUPTED, OK, SOME_FAILED, Speaker, stdout_kept_clean
-from objremove.cli.folder import say_tally
+from objremove.cli.console import INTERRUPTED, OK, Speaker, stdout_kept_clean
 from objremove.cli.masks import file_sums, read_masks
+from objremove.cli.meter import Meter, say_tally, tally_code
 from objremove.cli.options import FOLDERS, MASK, OUTPUT
 from objremove.errors import UsageError
 
@@ -24,8 +21,6 @@ if TYPE_CHECKING:
     from objremove.cluster.run import Outcome
 
 WORKERS = "Cluster"
-EVERY = 10.0
-"""Seconds between two lines on progress where standard error is no terminal."""
 
 
 def command(
@@ -193,7 +188,7 @@ def command(
     del decides["device"]
     task = replace(task, remover=how, request={**named, "masks": masks}, models=models)
     wanted = Workers(workers, cores_per_worker, 0 if device == "cpu" else gpus_per_worker)
-    with Meter(speaker) as meter, stdout_kept_clean():
+    with ClusterMeter(speaker) as meter, stdout_kept_clean():
         outcome = run(inputs, task, decides, settings, wanted, address=address, listener=meter)
     return _end(outcome, output, speaker)
 
@@ -211,80 +206,38 @@ def _show(plan: Plan, speaker: Speaker) -> int:
             print(f"{file.url} -> {file.name}{stop}")
     for name, reason in plan.skipped:
         print(f"{name}: skipped, {reason}")
-    photos = sum(len(unit.files) for unit in plan.units) - plan.shards
-    speaker.say(f"{photos} photos and {plan.shards} files of photos; nothing was written")
+    speaker.say(f"{plan.photos} photos and {plan.shards} files of photos; nothing was written")
     return OK
 
 
 def _end(outcome: Outcome, output: str, speaker: Speaker) -> int:
     """Say what became of the run; the exit code."""
-    tally = outcome.tally
-    say_tally(tally, Path(output), speaker)
+    say_tally(outcome.tally, output.rstrip("/"), speaker)
     if outcome.unfinished:
         speaker.say(f"{outcome.unfinished} files of photos are not done to their end: the same command goes on")
-    if outcome.interrupted:
-        return INTERRUPTED
-    if not tally.files["failed"]:
-        return OK
-    well = tally.files["removed"] + tally.files["unmatched"] + tally.left + outcome.unfinished
-    return SOME_FAILED if well else FAILED
+    return INTERRUPTED if outcome.interrupted else tally_code(outcome.tally, outcome.unfinished)
 
 
-class Meter:
-    """Progress for people, as a bar on a terminal and as a line now and then elsewhere. A `objremove.cluster.run.Listener`.
+class ClusterMeter(Meter):
+    """A `objremove.cluster.run.Listener`.
 
     How many photos lie in a tar nobody knows before it is read: where there are any, there is a rate and no end in sight.
     """
 
-    def __init__(self, speaker: Speaker) -> None:
-        self._speaker = speaker
-        self._total: int | None = None
-        self._failed = 0
-        self._started = self._said = time.monotonic()
-        self._bar: Any = None
-
-    def __enter__(self) -> Meter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
     def begins(self, plan: Plan) -> None:
         """See `Listener`."""
-        photos = sum(len(unit.files) for unit in plan.units) - plan.shards
-        self._total = None if plan.shards else photos
         if plan.settled:
             self._speaker.say(f"{plan.settled} photos are done already")
         shards = f" and {plan.shards} files of photos" if plan.shards else ""
-        self._speaker.say(f"{photos} photos{shards} to do")
-        if plan.units and self._speaker.level >= 0 and sys.stderr.isatty():
-            self._bar = _bar(self._speaker, self._total)
+        self._speaker.say(f"{plan.photos} photos{shards} to do")
+        if plan.units:
+            self.start(None if plan.shards else plan.photos)
 
     def goes_on(self, photos: int) -> None:
         """See `Listener`."""
-        now = time.monotonic()
-        state = f"{photos / max(1e-9, now - self._started):.2f} photos/s"
-        state += f", {self._failed} failed" if self._failed else ""
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=photos, state=state)
-        elif now - self._said >= EVERY:
-            self._said = now
-            of = "" if self._total is None else f"/{self._total}"
-            self._speaker.say(f"{photos}{of} photos, {state}")
+        self.reach(photos)
 
     def failed(self, name: str, reason: str) -> None:
         """See `Listener`."""
         self._failed += 1
         self._speaker.error(f"{name}: {reason}")
-
-
-def _bar(speaker: Speaker, total: int | None) -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    state = TextColumn("{task.fields[state]}")
-    columns = (TextColumn("photos"), BarColumn(), MofNCompleteColumn(), state, TimeRemainingColumn())
-    bar = Progress(*columns, console=speaker.console, transient=True)
-    bar.add_task("photos", total=total, state="")
-    bar.start()
-    return bar

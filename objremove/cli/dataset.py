@@ -11,6 +11,7 @@ import typer
 
 from objremove.cli import options
 from objremove.cli.console import FAILED, OK, SOME_FAILED
+from objremove.cli.meter import RunMeter, say_tally
 from objremove.cli.options import MASK, MODELS, OUTPUT, WHAT
 from objremove.errors import UsageError
 
@@ -125,7 +126,6 @@ def command(
     verbose: options.Verbose = 0,
 ) -> int:
     """Take objects out of a labelled dataset: cleaned photos, and labels that are true of them."""
-    from objremove.cli.folder import Meter, say_tally
     from objremove.dataset.plan import Settings
     from objremove.dataset.run import run
     from objremove.dataset.vocabulary import resolve
@@ -179,7 +179,7 @@ def command(
         "filled by": remover.shelf.identity(remover.inpainter()),
         "mask": [conf, dilate],
     }
-    with opened(output, memory, again=again) as manifest, Meter(speaker, None) as meter:
+    with opened(output, memory, again=again) as manifest, RunMeter(speaker) as meter:
         tally = run(remover, datasets, settings, manifest, listener=meter)
     say_tally(tally, output, speaker)
     if not tally.files["failed"]:

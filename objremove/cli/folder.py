@@ -8,8 +8,6 @@ import os
 import signal
 import sys
 import threading
-import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from objremove.cli.console import FAILED, INTERRUPTED, OK, SOME_FAILED, Speaker, stdout_kept_clean
+from objremove.cli.console import INTERRUPTED, OK, Speaker, stdout_kept_clean
+from objremove.cli.meter import RunMeter, say_tally, tally_code
 from objremove.cli.output import STANDARD, Output
 from objremove.errors import UsageError
 
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
     from objremove.folder.plan import Plan
     from objremove.folder.run import Settings
     from objremove.remover import Remover
-    from objremove.runs.layout import Item
-    from objremove.runs.tally import Tally
-
-EVERY = 10.0
-"""Seconds between two lines on progress where standard error is no terminal."""
 
 
 @dataclass(frozen=True)
@@ -218,18 +212,12 @@ def remove_from_folders(
         plans = rounds(lambda: folders.plan(where), watched, stop) if folders.watch else iter([plan])
         code = OK
         for one in plans:
-            with Meter(speaker, lines) as meter:
+            with RunMeter(speaker, lines) as meter:
                 tally = folder_run.run(remover, same, one, manifest, settings, listener=meter, stop=stop)
             if sum(tally.now.values()) or not folders.watch:
                 say_tally(tally, output, speaker)
-            code = _code(tally)
+            code = tally_code(tally)
     return INTERRUPTED if stop.is_set() else code
-
-
-def _code(tally: Tally) -> int:
-    if not tally.files["failed"]:
-        return OK
-    return SOME_FAILED if tally.files["removed"] + tally.files["unmatched"] + tally.left else FAILED
 
 
 @contextmanager
@@ -262,107 +250,3 @@ def _stopped_by_ctrl_c(speaker: Speaker) -> Iterator[threading.Event]:
     finally:
         if handles:
             signal.signal(signal.SIGINT, before)
-
-
-class Meter:
-    """Progress for people, as a bar on a terminal and as a line now and then elsewhere; lines of JSON for scripts.
-
-    A `objremove.runs.tally.Listener`.
-    """
-
-    def __init__(self, speaker: Speaker, lines: TextIO | None) -> None:
-        self._speaker, self._lines = speaker, lines
-        self._total = self._done = self._failed = 0
-        self._started = self._said = time.monotonic()
-        self._bar: Any = None
-
-    def __enter__(self) -> Meter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def begins(self, total: int, settled: int) -> None:
-        """See `Listener`."""
-        self._total = total
-        if settled:
-            self._speaker.say(f"{settled} photos are done already, {total} to do")
-        if total and self._speaker.level >= 0 and sys.stderr.isatty():
-            self._bar = _bar(self._speaker, total)
-
-    def line(self, line: Mapping[str, Any]) -> None:
-        """See `Listener`."""
-        if self._lines is not None:
-            print(json.dumps(line), file=self._lines, flush=True)
-        for warning in line.get("warnings", ()) if self._speaker.level > 0 else ():
-            self._speaker.warn(line["photo"], warning)
-        if line["status"] != "skipped":
-            self._done += 1
-            self._step()
-
-    def failed(self, item: Item, error: Exception) -> None:
-        """See `Listener`."""
-        from objremove.runs.failures import one_line
-
-        self._failed += 1
-        if self._speaker.level > 1:
-            traceback.print_exception(error)
-        self._speaker.error(f"{item.source}: {one_line(error, item.source)}")
-
-    def _step(self) -> None:
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._done, state=self._state)
-        elif time.monotonic() - self._said >= EVERY:
-            self._said = time.monotonic()
-            left = (self._total - self._done) * (self._said - self._started) / self._done
-            clock = f"{int(left) // 3600}:{int(left) // 60 % 60:02}:{int(left) % 60:02}"
-            self._speaker.say(f"{self._done}/{self._total} photos, {self._state}, {clock} left")
-
-    @property
-    def _state(self) -> str:
-        rate = self._done / max(1e-9, time.monotonic() - self._started)
-        return f"{rate:.2f} photos/s" + (f", {self._failed} failed" if self._failed else "")
-
-
-def _bar(speaker: Speaker, total: int) -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    bar = Progress(
-        TextColumn("photos"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeRemainingColumn(),
-        console=speaker.console,
-        transient=True,
-    )
-    bar.add_task("photos", total=total, state="")
-    bar.start()
-    return bar
-
-
-def say_tally(tally: Tally, output: Path, speaker: Speaker) -> None:
-    """The summary: what became of all files of the plan, and what this run did."""
-    from rich.table import Table
-
-    from objremove.runs.layout import REPORT
-
-    if speaker.level < 0:
-        return
-    table = Table("", "all", "this run", box=None, pad_edge=False)
-    for status, meaning in (
-        ("removed", "removed"),
-        ("unmatched", "unmatched (nothing to remove was found)"),
-        ("failed", "failed"),
-        ("skipped", "skipped (no photos)"),
-    ):
-        if tally.files[status]:
-            table.add_row(meaning, str(tally.files[status]), str(tally.now[status]) if status != "skipped" else "")
-    if tally.left:
-        table.add_row("left to do", str(tally.left), "")
-    speaker.console.print(table)
-    done = sum(tally.now.values())
-    names = ", ".join(f"{label} x{count}" for label, count in tally.labels.most_common())
-    rate = f" in {tally.seconds:.1f} s ({done / tally.seconds:.2f} photos/s)" if done else ""
-    speaker.say(f"{done} photos{rate}{': removed ' + names if names else ''}; report: {output / REPORT}")

@@ -52,6 +52,11 @@ class Plan:
     skipped: tuple[tuple[str, str], ...]
     outdated: tuple[str, ...]
 
+    @property
+    def photos(self) -> int:
+        """How many single photos are to be done."""
+        return sum(len(unit.files) for unit in self.units) - self.shards
+
 
 def make_plan(inputs: Sequence[str], task: Task, known: Known, settings: Settings) -> Plan:
     """What is left to do of the inputs.
