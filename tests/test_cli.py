@@ -396,7 +396,9 @@ def test_classes_models_and_doctor(capsys):
     assert run(["classes"]) == 0
     assert "aeroplane" in capsys.readouterr().out
     assert run(["models", "list"]) == 0
-    assert "big-lama" in capsys.readouterr().out
+    rows = {words[0]: words for line in capsys.readouterr().out.splitlines() if len(words := line.split()) > 3}
+    assert rows["big-lama"][1:4] == ["inpainter", "-", "410"]
+    assert rows["deeplabv3_mobilenet_v3_large"][1:4] == ["segmenter", "-", "44"], "the whole name, on 80 columns too"
     assert run(["models", "verify"]) == 0
     assert "slim-deeplab-voc21: well" in capsys.readouterr().out
     assert run(["models", "path", "slim-deeplab-voc21"]) == 0

@@ -113,6 +113,23 @@ class TestRegistry:
                 assert model.checksum is not None
                 assert model.checksum.partition(":")[0] in ("sha256", "md5")
 
+    def test_sizes_are_those_that_torchvision_states(self):
+        """In 2^20 bytes, to three decimals."""
+        from torchvision.models import get_model_weights, list_models
+
+        stated = {
+            one.url.rsplit("/", 1)[1]: one.meta["_file_size"]
+            for name in list_models()
+            for one in get_model_weights(name)
+        }
+        ours = {model.filename: model.about for model in models.REGISTRY.values() if model.filename in stated}
+        assert len(ours) == 9
+        assert {name: round(size / 2**20, 3) for name, size in ours.items()} == {name: stated[name] for name in ours}
+
+    def test_a_size_is_known_of_what_can_be_fetched(self, home: Path):
+        unknown = {model.name for model in models.REGISTRY.values() if model.urls and models.size_of(model) is None}
+        assert unknown == {"anime-manga-big-lama"}, "its publisher states none"
+
     def test_lama_tells_that_its_terms_are_questioned(self):
         assert "questioned" in models.get("big-lama").licence
 

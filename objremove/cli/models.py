@@ -19,16 +19,16 @@ Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Mo
 def list_models() -> int:
     """Every model: what it is for, whether it is here, its size and its licence."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from objremove import models
 
-    table = Table("model", "kind", "here", "MB", "what, licence", box=None, pad_edge=False)
+    table = Table(Column("model", no_wrap=True), "kind", "here", "MB", "what, licence", box=None, pad_edge=False)
     for name in models.names():
         model = models.get(name)
         path = models.locate(name) if model.needs_file else None
         here = "built in" if not model.needs_file else "ships" if model.embedded else "yes" if path else "-"
-        size = model.size or (path.stat().st_size if path and path.is_file() else None)
+        size = models.size_of(model)
         table.add_row(
             name, model.kind, here, f"{size / 1e6:.0f}" if size else "", f"{model.title}\n[dim]{model.licence}[/dim]"
         )

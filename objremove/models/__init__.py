@@ -11,7 +11,7 @@ cache folder. The embedded weights lie in the package itself.
 
 from objremove.models.fetch import fetch
 from objremove.models.registry import REGISTRY, Kind, Model, get, names
-from objremove.models.store import cache_dir, checked_path, locate, sha256, verify
+from objremove.models.store import cache_dir, checked_path, locate, sha256, size_of, verify
 
 __all__ = [
     "REGISTRY",
@@ -24,5 +24,6 @@ __all__ = [
     "locate",
     "names",
     "sha256",
+    "size_of",
     "verify",
 ]

@@ -24,7 +24,8 @@ class Model:
         source: who made it: paper and page.
         urls: where the file can be had, tried in this order; empty where nothing can be downloaded.
         filename: the file's path below the cache folder (or the embedded folder); empty for models without weights.
-        size: bytes of that file, None where it is not published.
+        size: bytes of that file, None where it is not published; a file of another size is refused.
+        about: those bytes as its publisher rounds them, for tables; nothing is held against it.
         checksum: of that file as its publisher gives it: `sha256:` and the whole digest or its first digits, or `md5:`.
         classes: whose class list a segmenter knows.
         members: where `urls` are zip archives: the paths inside that are kept. The first one is `filename`.
@@ -39,6 +40,7 @@ class Model:
     urls: tuple[str, ...] = ()
     filename: str = ""
     size: int | None = None
+    about: int | None = None
     checksum: str | None = None
     classes: Literal["voc", "coco"] | None = None
     members: tuple[str, ...] = ()
@@ -52,14 +54,18 @@ class Model:
 
 _TORCHVISION = "https://download.pytorch.org/models/"
 _TORCHVISION_LICENCE = "BSD-3-Clause (code and weights); trained on COCO photos, whose own terms vary"
+_MIB = 1 << 20
 _SAM = "https://dl.fbaipublicfiles.com/segment_anything/"
 _LAMA_PAPER = "Suvorov et al., Resolution-robust Large Mask Inpainting with Fourier Convolutions, WACV 2022"
 _LAMA_LICENCE = "Apache-2.0 (LaMa repository); trained on Places2, non-commercial data: terms openly questioned"
 _OPENCV = "OpenCV, https://docs.opencv.org"
 
 
-def _torchvision(name: str, title: str, paper: str, file: str, classes: Literal["voc", "coco"]) -> Model:
-    """A torchvision segmenter; the file name carries the first eight digits of its SHA-256."""
+def _torchvision(name: str, title: str, paper: str, file: str, mib: float, classes: Literal["voc", "coco"]) -> Model:
+    """A torchvision segmenter; the file name carries the first eight digits of its SHA-256.
+
+    `mib` is what torchvision gives as the weights' `_file_size`: 2^20 bytes, to three decimals.
+    """
     digits = file.removesuffix(".pth").rsplit("-", 1)[1]
     return Model(
         name=name,
@@ -69,12 +75,13 @@ def _torchvision(name: str, title: str, paper: str, file: str, classes: Literal[
         source=f"{paper}; https://docs.pytorch.org/vision/stable/models.html",
         urls=(_TORCHVISION + file,),
         filename=file,
+        about=round(mib * _MIB),
         checksum=f"sha256:{digits}",
         classes=classes,
     )
 
 
-def _sam(letter: str, title: str, file: str, md5: str) -> Model:
+def _sam(letter: str, title: str, file: str, size: int, md5: str) -> Model:
     return Model(
         name=f"sam_vit_{letter}",
         kind="prompter",
@@ -83,6 +90,7 @@ def _sam(letter: str, title: str, file: str, md5: str) -> Model:
         source="Kirillov et al., Segment Anything, ICCV 2023; https://github.com/facebookresearch/segment-anything",
         urls=(_SAM + file,),
         filename=file,
+        size=size,
         checksum=f"md5:{md5}",
     )
 
@@ -113,6 +121,7 @@ _MODELS: Final[tuple[Model, ...]] = (
         "DeepLabV3 ResNet-101, VOC classes, mean IoU 67.4 on COCO val",
         _DEEPLAB,
         "deeplabv3_resnet101_coco-586e9e4e.pth",
+        233.217,
         "voc",
     ),
     _torchvision(
@@ -120,6 +129,7 @@ _MODELS: Final[tuple[Model, ...]] = (
         "DeepLabV3 ResNet-50, VOC classes, mean IoU 66.4 on COCO val",
         _DEEPLAB,
         "deeplabv3_resnet50_coco-cd0a2569.pth",
+        160.515,
         "voc",
     ),
     _torchvision(
@@ -127,6 +137,7 @@ _MODELS: Final[tuple[Model, ...]] = (
         "DeepLabV3 MobileNetV3-Large, VOC classes, mean IoU 60.3 on COCO val",
         _DEEPLAB,
         "deeplabv3_mobilenet_v3_large-fc3c493d.pth",
+        42.301,
         "voc",
     ),
     _torchvision(
@@ -134,6 +145,7 @@ _MODELS: Final[tuple[Model, ...]] = (
         "FCN ResNet-101, VOC classes, mean IoU 63.7 on COCO val",
         _FCN,
         "fcn_resnet101_coco-7ecb50ca.pth",
+        207.711,
         "voc",
     ),
     _torchvision(
@@ -141,6 +153,7 @@ _MODELS: Final[tuple[Model, ...]] = (
         "FCN ResNet-50, VOC classes, mean IoU 60.5 on COCO val",
         _FCN,
         "fcn_resnet50_coco-1167a1af.pth",
+        135.009,
         "voc",
     ),
     _torchvision(
@@ -148,6 +161,7 @@ _MODELS: Final[tuple[Model, ...]] = (
         "LR-ASPP MobileNetV3-Large, VOC classes, mean IoU 57.9 on COCO val",
         "Howard et al., Searching for MobileNetV3, ICCV 2019",
         "lraspp_mobilenet_v3_large-d234d4ea.pth",
+        12.49,
         "voc",
     ),
     _torchvision(
@@ -155,6 +169,7 @@ _MODELS: Final[tuple[Model, ...]] = (
         "Mask R-CNN ResNet-50 FPN, 80 COCO classes, mask mAP 34.6 on COCO val",
         _MASK_RCNN,
         "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth",
+        169.84,
         "coco",
     ),
     _torchvision(
@@ -162,11 +177,12 @@ _MODELS: Final[tuple[Model, ...]] = (
         "Mask R-CNN ResNet-50 FPN v2, 80 COCO classes, mask mAP 41.8 on COCO val",
         f"{_MASK_RCNN}; Li et al., Benchmarking Detection Transfer Learning with Vision Transformers, 2021",
         "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth",
+        177.219,
         "coco",
     ),
-    _sam("b", "Segment Anything ViT-B, 375 MB", "sam_vit_b_01ec64.pth", "01ec64d29a2fca3f0661936605ae66f8"),
-    _sam("l", "Segment Anything ViT-L, 1.2 GB", "sam_vit_l_0b3195.pth", "0b3195507c641ddb6910d2bb5adee89c"),
-    _sam("h", "Segment Anything ViT-H, 2.6 GB", "sam_vit_h_4b8939.pth", "4b8939a88964f0f4ff5f5b2642c598a6"),
+    _sam("b", "Segment Anything ViT-B", "sam_vit_b_01ec64.pth", 375_042_383, "01ec64d29a2fca3f0661936605ae66f8"),
+    _sam("l", "Segment Anything ViT-L", "sam_vit_l_0b3195.pth", 1_249_524_607, "0b3195507c641ddb6910d2bb5adee89c"),
+    _sam("h", "Segment Anything ViT-H", "sam_vit_h_4b8939.pth", 2_564_550_879, "4b8939a88964f0f4ff5f5b2642c598a6"),
     Model(
         name="grabcut",
         kind="prompter",
@@ -190,7 +206,7 @@ _MODELS: Final[tuple[Model, ...]] = (
     Model(
         name="big-lama-torchscript",
         kind="inpainter",
-        title="LaMa, 18 blocks, the same weights as a TorchScript file (206 MB)",
+        title="LaMa, 18 blocks, the same weights as a TorchScript file",
         licence=_LAMA_LICENCE,
         source=f"{_LAMA_PAPER}; traced for https://github.com/Sanster/IOPaint",
         urls=(
@@ -237,23 +253,25 @@ _MODELS: Final[tuple[Model, ...]] = (
     Model(
         name="vgg16",
         kind="metric",
-        title="VGG-16, the backbone of LPIPS in `objremove evaluate` (528 MB)",
+        title="VGG-16, the backbone of LPIPS in `objremove evaluate`",
         licence="BSD-3-Clause (torchvision); trained on ImageNet photos, whose own terms vary",
         source="Simonyan and Zisserman, ICLR 2015; https://docs.pytorch.org/vision/stable/models.html",
         urls=(_TORCHVISION + "vgg16-397923af.pth",),
         filename="vgg16-397923af.pth",
+        about=round(527.796 * _MIB),
         checksum="sha256:397923af",
     ),
     Model(
         name="fid-inception",
         kind="metric",
-        title="Inception v3 of 2015-12-05, the network of FID in `objremove evaluate` (91 MB)",
+        title="Inception v3 of 2015-12-05, the network of FID in `objremove evaluate`",
         licence="Apache-2.0 (TensorFlow, pytorch-fid); trained on ImageNet photos, whose own terms vary",
         source="Heusel et al., NeurIPS 2017; https://github.com/mseitzer/pytorch-fid",
         urls=(
             "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
         ),
         filename="pt_inception-2015-12-05-6726825d.pth",
+        size=95_628_359,
         checksum="sha256:6726825d",
     ),
 )

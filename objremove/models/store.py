@@ -62,6 +62,12 @@ def locate(name: str | os.PathLike[str]) -> Path | None:
     return path if path.is_file() else None
 
 
+def size_of(model: Model) -> int | None:
+    """Bytes of the weight file: as published, else of the file that is here, else as its publisher rounds them; None where unknown."""
+    path = locate(model.name)
+    return model.size or (path.stat().st_size if path is not None else model.about)
+
+
 def checked_path(name: str | os.PathLike[str]) -> Path:
     """The weight file of a model, its digest checked just now: to be called before the file is deserialised.
 

@@ -61,13 +61,12 @@ def _chosen(settings: Settings, kind: str) -> str | None:
 
 def _told(model: models.Model, chosen: dict[str, str | None]) -> schemas.ModelInfo:
     path = models.locate(model.name) if model.needs_file else None
-    size = model.size or (path.stat().st_size if path is not None and path.is_file() else None)
     return schemas.ModelInfo(
         name=model.name,
         kind=model.kind,
         title=model.title,
         licence=model.licence,
-        size=size,
+        size=models.size_of(model),
         state=_state(model, path is not None),
         auto=chosen[model.kind] == model.name,
     )

@@ -150,7 +150,7 @@ class ModelInfo(_Answer):
     kind: str = Field(description="segmenter, prompter or inpainter.", examples=["segmenter"])
     title: str
     licence: str
-    size: int | None = Field(description="Bytes of its weights, where known.")
+    size: int | None = Field(description="Bytes of its weights, where known, some as their publisher rounds them.")
     state: Literal["built in", "embedded", "here", "remote", "missing"] = Field(
         description="missing: not here, and without an address to fetch it from."
     )
