@@ -190,27 +190,35 @@ class _Run:
     def _finish(self, job: Job, result: Result) -> dict[str, Any]:
         """Encode; write the line, then the files: see `objremove.runs.manifest`."""
         turn: _Turn = job.key
-        item, settings = turn.item, self._settings
+        item, unmatched = turn.item, self._settings.unmatched
         source = fingerprint(item.source)
         if source is None or turn.state is None or {**turn.state, "sha256": source["sha256"]} != source:
             raise PhotoError(f"{item.source}: was changed while it was read: run again")
         fields: dict[str, Any] = {"source": {"path": str(item.source), **source}, "output": None, **result.to_dict()}
-        if not result.changed and settings.unmatched == "skip":
+        if not result.changed and unmatched == "skip":
             discard(turn.own)
             return self._manifest.append(item.name, UNMATCHED, fields)
         item.target.parent.mkdir(parents=True, exist_ok=True)
         place = item.target.relative_to(self._manifest.output).as_posix()
-        if not result.changed and settings.unmatched == "link":
+        if not result.changed and unmatched == "link":
             fields["output"] = {"path": place, "size": source["size"], "sha256": source["sha256"]}
-            line = self._manifest.append(item.name, UNMATCHED, fields)
-            discard(path for path in turn.own if path != item.target)
-            link(item)
-            turn.written.append(item.target)
-            return line
+            return self._link(turn, fields)
+        return self._write(turn, result, place, fields)
+
+    def _link(self, turn: _Turn, fields: Mapping[str, Any]) -> dict[str, Any]:
+        item = turn.item
+        line = self._manifest.append(item.name, UNMATCHED, fields)
+        discard(path for path in turn.own if path != item.target)
+        link(item)
+        turn.written.append(item.target)
+        return line
+
+    def _write(self, turn: _Turn, result: Result, place: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        item, settings = turn.item, self._settings
         data, warnings = result.encode(format=settings.format, quality=settings.quality)
         pictures = extras(item, result)
-        fields["warnings"] = [*result.warnings, *warnings]
-        fields["output"] = {"path": place, **sums(data)}
+        output = {"path": place, **sums(data)}
+        fields = {**fields, "warnings": [*result.warnings, *warnings], "output": output}
         line = self._manifest.append(item.name, REMOVED if result.changed else UNMATCHED, fields)
         discard(path for path in turn.own if path != item.target and path not in pictures)
         for path, content in {**pictures, item.target: data}.items():
