@@ -229,7 +229,9 @@ def test_clean_voc(tmp_path):
         red = np.abs(pixels - RED).max(axis=2) < 60
         assert set(np.unique(classes)) <= {0, 15, 255}
         assert ((classes == 15) & red).sum() > 0.88 * (classes == 15).sum()
-    assert not shows(tmp_path / "out/VOCdevkit/VOC2012/JPEGImages/empty_road.jpg", BLUE)  # by its box alone
+    by_its_box = "VOCdevkit/VOC2012/JPEGImages/empty_road.jpg"
+    assert not shows(tmp_path / "out" / by_its_box, BLUE)
+    assert {one["label"] for one in report(tmp_path / "out")[by_its_box]["removed"]} == {"car"}
     lists = tmp_path / "out/VOCdevkit/VOC2012/ImageSets/Main"
     assert {line.split()[1] for line in (lists / "car_trainval.txt").read_text().splitlines()} == {"-1"}
     assert all(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from objremove.dataset.check import Check, look_again
 from objremove.dataset.indices import WITH, WITHOUT, hole_of
 from objremove.dataset.ledger import Ledger, plain_edit
 from objremove.dataset.plan import Dataset, Settings, Task
-from objremove.dataset.retouch import covered, unfilled
+from objremove.dataset.retouch import as_labelled, covered, unfilled
 from objremove.dataset.sample import Edit, Key, Sample
 from objremove.dataset.surgery import operate
 from objremove.errors import PhotoError
@@ -116,6 +116,8 @@ class Editor:
                 turn, f"nothing could be filled of annotation {still[0]}, whose outline and box show no object"
             )
         result, check = self._checked(sample, gone, result)
+        drawn = as_labelled(result.instances, sample.annotations, gone, result.photo.size)
+        result = replace(result, instances=drawn)
         if reason := self._too_large(result.mask):  # the hole has grown
             return self.leave_out(turn, reason)
         surgery = operate(sample.annotations, result.mask, gone, min_visible=settings.min_visible)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
-from objremove.dataset.sample import Annotation, Key
+from objremove.dataset.sample import Annotation, Key, box_iou
 from objremove.instances import Instance
 from objremove.remover import PhotoLike, Remover
 from objremove.request import Request
 from objremove.result import Result
+from objremove.segmentation.base import BOX_LABEL
 from objremove.types import Mask
 
 GONE_OUTLINE, GONE_BOX = 0.5, 0.35
@@ -45,6 +47,19 @@ def fill(remover: Remover, photo: PhotoLike, request: Request, *, max_hole: floa
     if work.hole.mask.mean() > max_hole:
         return None
     return remover.complete(work)
+
+
+def as_labelled(
+    instances: Iterable[Instance], annotations: Iterable[Annotation], gone: Collection[Key], size: tuple[int, int]
+) -> tuple[Instance, ...]:
+    """The instances; those that a prompter drew go by the label of the annotation whose box it was given."""
+    asked = [(box, one.label) for one in annotations if one.key in gone and (box := one.pixel_box(size))]
+    return tuple(
+        replace(one, label=max(asked, key=lambda known: box_iou(known[0], one.box))[1])
+        if asked and one.label == BOX_LABEL
+        else one
+        for one in instances
+    )
 
 
 def unfilled(annotations: Iterable[Annotation], gone: Collection[Key], hole: Mask) -> list[Key]:

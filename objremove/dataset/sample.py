@@ -63,6 +63,14 @@ class Annotation:
         return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
+def box_iou(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes (x0, y0, x1, y1)."""
+    width = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
+    height = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
+    both = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return width * height / max(1e-9, both - width * height)
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One photo and its labels.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from objremove.dataset.sample import Box, Key
+from objremove.dataset.sample import Box, Key, box_iou
 from objremove.errors import DatasetError
 from objremove.types import Mask
 
@@ -55,7 +55,7 @@ def read_shapes(masks: Mapping[str, Path]) -> dict[int, tuple[str, Mask]]:
 def match(shapes: Mapping[int, tuple[str, Mask]], names: Mapping[Key, str], boxes: Mapping[Key, Box]) -> dict[Key, int]:
     """The mask number of each object: of its own class, around the same place; the better match goes first."""
     pairs = [
-        (_iou(box, tight_box(mask)), key == number, number, key)
+        (box_iou(box, tight_box(mask)), key == number, number, key)
         for number, (label, mask) in shapes.items()
         for key, box in boxes.items()
         if names[key] == label
@@ -71,13 +71,6 @@ def tight_box(mask: Mask) -> Box:
     """The box around an (H, W) bool mask that is not empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
-
-
-def _iou(one: Box, other: Box) -> float:
-    width = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
-    height = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
-    both = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
-    return width * height / max(1e-9, both - width * height)
 
 
 def edited_mask(data: bytes, hole: Mask, gone: Mask) -> bytes:

@@ -44,6 +44,10 @@ class SecondLook(Protocol):
         ...
 
 
+BOX_LABEL = "box"
+"""What a `Prompter` calls an object that it drew of a box: nobody has told it more."""
+
+
 @runtime_checkable
 class Prompter(Protocol):
     """Draws the mask of what a person points at.

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from objremove.instances import Instance
+from objremove.segmentation.base import BOX_LABEL
 from objremove.segmentation.instance import mask_iou
 from objremove.segmentation.outline import FloatMap, as_uint8, close_small_gaps, positive_crop, resize
 from objremove.segmentation.prompts import Points
@@ -99,7 +100,7 @@ def _from_box(pixels: Pixels, box: Box) -> Instance | None:
     inside = hints == _MAYBE_OBJECT
     if np.count_nonzero(cut) < _LEAST_OF_BOX * np.count_nonzero(inside):
         cut = inside
-    drawn = _draw(cut, work, _size(pixels), label="box")
+    drawn = _draw(cut, work, _size(pixels), label=BOX_LABEL)
     return drawn if drawn is None else _within(drawn, box)
 
 

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from objremove.errors import ModelError
 from objremove.instances import Instance
 from objremove.segmentation.attention import bound_attention_memory
+from objremove.segmentation.base import BOX_LABEL
 from objremove.segmentation.instance import mask_iou
 from objremove.segmentation.outline import FloatMap, as_uint8, close_small_gaps, positive_crop, resize
 from objremove.segmentation.prompts import Points, grown_box, inner_points
@@ -79,7 +80,7 @@ class SamPrompter:
         found: list[Instance | None] = []
         if points:
             found.append(self._best(embedding, points=points, label="point", several=len(points) == 1))
-        found += [self._best(embedding, box=box, label="box") for box in boxes]
+        found += [self._best(embedding, box=box, label=BOX_LABEL) for box in boxes]
         return [instance for instance in found if instance is not None]
 
     def refine(self, pixels: Pixels, instances: Sequence[Instance]) -> list[Instance]:
