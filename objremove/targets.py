@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from objremove.classes import ALIASES, COCO, NAMES, VOC
 from objremove.errors import UsageError
 from objremove.instances import Instance, by_falling_area
+from objremove.wording import counted
 
 KEEP_WORDS = ("largest", "center")
 
@@ -233,7 +234,7 @@ def check_known(labels: Collection[str], known: Collection[str], segmenter: str)
     missing = [label for label in labels if label not in known]
     if missing:
         raise UsageError(
-            f"{segmenter} does not know {', '.join(missing)}, only {len(known)} classes: "
+            f"{segmenter} does not know {', '.join(missing)}, only {counted(len(known), 'class', 'classes')}: "
             "`objremove classes` shows which models do; `--segmenter maskrcnn_resnet50_fpn_v2` knows all 80 of COCO"
         )
 

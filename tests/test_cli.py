@@ -16,6 +16,7 @@ from PIL import Image
 from objremove.cli.app import run
 from objremove.errors import ModelError, PhotoError, UsageError
 from objremove.photo import write_atomic
+from objremove.wording import counted
 
 
 @pytest.fixture(autouse=True)
@@ -383,6 +384,21 @@ def test_detect_writes_what_the_name_says_and_never_the_photo(photo, tmp_path, c
     assert run(["detect", str(photo), "-o", "seen.tif"]) == 2
     assert "png or jpg" in capsys.readouterr().err
     assert run(["detect", str(photo), "-o", "seen/"]) == 2
+
+
+def test_one_photo_is_no_photos(photo, capsys):
+    assert (counted(0, "photo"), counted(1, "class", "classes"), counted(2, "class", "classes")) == (
+        "0 photos",
+        "1 class",
+        "2 classes",
+    )
+    (photo.parent / "list.txt").write_text("photo.jpg\n")
+    assert remove("-r", "person", "--list", "list.txt", "-o", "clean/", "--dry-run") == 0
+    assert "1 photo into clean, 0 done already, 0 left for later runs, 0 files skipped" in capsys.readouterr().err
+    assert remove("-r", "person", "--list", "list.txt", "-o", "clean/") == 0
+    assert "\n1 photo in " in capsys.readouterr().err
+    assert remove("-r", "person", "--list", "list.txt", "-o", "clean/") == 0
+    assert "1 photo done already, 0 to do" in capsys.readouterr().err
 
 
 def test_version(capsys):

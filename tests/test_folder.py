@@ -24,6 +24,7 @@ from objremove.folder import run as folder_run
 from objremove.folder.plan import make_plan, read_list
 from objremove.folder.watch import Settled, rounds
 from objremove.result import Result
+from objremove.wording import counted
 from objremove.runs import manifest as manifests
 from objremove.runs.layout import Layout
 from objremove.runs.manifest import Manifest
@@ -169,7 +170,7 @@ def test_a_dry_run_says_what_is_left_to_do(tree, toy, capsys):
         assert remove("photos", "-o", "clean", "--dry-run", *more) == 0
         out, err = capsys.readouterr()
         assert len(out.splitlines()) == left
-        assert f"{left} photos into clean, {0 if '--again' in more else 2} done already" in err
+        assert f"{counted(left, 'photo')} into clean, {0 if '--again' in more else 2} done already" in err
     assert {path: path.read_bytes() for path in Path("clean").rglob("*") if path.is_file()} == before
     assert remove("photos", "-o", "clean") == 0
     capsys.readouterr()
@@ -242,7 +243,7 @@ def test_the_next_run_does_nothing_twice(tree, toy, capsys):
     assert len(results()) == 2
     before = {name: Path("clean", name).stat().st_mtime_ns for name in results()}
     assert remove("photos", "-o", "clean") == 0
-    assert "2 photos are done already, 3 to do" in capsys.readouterr().err
+    assert "2 photos done already, 3 to do" in capsys.readouterr().err
     assert before == {name: Path("clean", name).stat().st_mtime_ns for name in before}
     assert len(results()) == 4
     assert len(report()) == 5
@@ -268,10 +269,10 @@ def test_other_options_are_noticed(tree, toy, capsys):
     assert "dilate was 'auto', is '9'" in err
     assert "--again" in err
     assert remove("photos", "-o", "clean", "--dilate", "9", "--again") == 0
-    assert "3 photos are done already" not in capsys.readouterr().err
+    assert "3 photos done already" not in capsys.readouterr().err
     assert len({line["run"] for line in report().values()}) == 1
     assert remove("photos", "-o", "clean", "--dilate", "9") == 0
-    assert "5 photos are done already, 0 to do" in capsys.readouterr().err
+    assert "5 photos done already, 0 to do" in capsys.readouterr().err
 
 
 def test_failed_photos_are_tried_again_only_when_asked_or_changed(tree, toy, capsys):
@@ -502,7 +503,7 @@ def test_killed_at_any_moment_the_same_command_goes_on(tree):
     with slow_run("-j", "2") as process:
         _, err = process.communicate()
     assert process.returncode == 0, err
-    assert b"photos are done already" in err
+    assert b"photos done already" in err
     assert all(Path("clean", name).stat().st_mtime_ns == stamp for name, stamp in done)
     assert len(results()) == 34
     assert sorted(statuses().values()) == ["removed"] * 34 + ["unmatched"]

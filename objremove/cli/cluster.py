@@ -15,6 +15,7 @@ from objremove.cli.masks import file_sums, read_masks
 from objremove.cli.meter import Meter, say_tally, tally_code
 from objremove.cli.options import FOLDERS, MASK, OUTPUT
 from objremove.errors import UsageError
+from objremove.wording import counted
 
 if TYPE_CHECKING:
     from objremove.cluster.plan import Plan
@@ -202,11 +203,11 @@ def _show(plan: Plan, speaker: Speaker) -> int:
     """Say what would be done, a line for each file on standard output."""
     for unit in plan.units:
         for file in unit.files:
-            stop = "" if unit.stop is None else f" (the first {unit.stop} photos at most)"
+            stop = "" if unit.stop is None else f" (the first {counted(unit.stop, 'photo')} at most)"
             print(f"{file.url} -> {file.name}{stop}")
     for name, reason in plan.skipped:
         print(f"{name}: skipped, {reason}")
-    speaker.say(f"{plan.photos} photos and {plan.shards} files of photos; nothing was written")
+    speaker.say(f"{counted(plan.photos, 'photo')} and {_shards(plan.shards)}; nothing was written")
     return OK
 
 
@@ -214,8 +215,12 @@ def _end(outcome: Outcome, output: str, speaker: Speaker) -> int:
     """Say what became of the run; the exit code."""
     say_tally(outcome.tally, output.rstrip("/"), speaker)
     if outcome.unfinished:
-        speaker.say(f"{outcome.unfinished} files of photos are not done to their end: the same command goes on")
+        speaker.say(f"{_shards(outcome.unfinished)} not done to the end: the same command goes on")
     return INTERRUPTED if outcome.interrupted else tally_code(outcome.tally, outcome.unfinished)
+
+
+def _shards(count: int) -> str:
+    return counted(count, "file of photos", "files of photos")
 
 
 class ClusterMeter(Meter):
@@ -227,9 +232,9 @@ class ClusterMeter(Meter):
     def begins(self, plan: Plan) -> None:
         """See `Listener`."""
         if plan.settled:
-            self._speaker.say(f"{plan.settled} photos are done already")
-        shards = f" and {plan.shards} files of photos" if plan.shards else ""
-        self._speaker.say(f"{plan.photos} photos{shards} to do")
+            self._speaker.say(f"{counted(plan.settled, 'photo')} done already")
+        shards = f" and {_shards(plan.shards)}" if plan.shards else ""
+        self._speaker.say(f"{counted(plan.photos, 'photo')}{shards} to do")
         if plan.units:
             self.start(None if plan.shards else plan.photos)
 

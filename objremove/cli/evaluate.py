@@ -13,6 +13,7 @@ from objremove.cli import options
 from objremove.cli.console import OK, SOME_FAILED, Speaker
 from objremove.cli.output import check_replaceable
 from objremove.errors import UsageError
+from objremove.wording import counted
 
 if TYPE_CHECKING:
     from objremove.evaluation.holes import HoleSet
@@ -185,7 +186,7 @@ def removal(
         result = evaluate_removal(library, finder, methods, looker, progress=progress)
     if not result.detection.confusion.any():
         raise UsageError(f"none of {len(library)} photos could be used: {left_out(result.failed)}")
-    about = f"{len(library)} photos, segmenter {describe_segmenter(finder)}"
+    about = f"{counted(len(library), 'photo')}, segmenter {describe_segmenter(finder)}"
     if methods:
         about += f", judge {describe_segmenter(looker)}"
     for title, table in report_removal(out, result, about, methods, seed=seed).items():

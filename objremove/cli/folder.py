@@ -19,6 +19,7 @@ from objremove.cli.console import INTERRUPTED, OK, Speaker, stdout_kept_clean
 from objremove.cli.meter import RunMeter, say_tally, tally_code
 from objremove.cli.output import STANDARD, Output
 from objremove.errors import UsageError
+from objremove.wording import counted
 
 if TYPE_CHECKING:
     from objremove.folder.plan import Plan
@@ -174,8 +175,8 @@ def show(
             print(_printable(f"{skipped.source}: skipped, {skipped.reason}"))
     done, left = len(plan.items) - len(items), len(items) - len(todo)
     speaker.say(
-        f"{len(todo)} photos into {output}, {done} done already, {left} left for later runs, "
-        f"{len(plan.skipped)} files skipped; nothing was written"
+        f"{counted(len(todo), 'photo')} into {output}, {done} done already, {left} left for later runs, "
+        f"{counted(len(plan.skipped), 'file')} skipped; nothing was written"
     )
     return OK
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from objremove.cli.console import FAILED, OK, SOME_FAILED, Speaker
+from objremove.wording import counted
 
 if TYPE_CHECKING:
     from objremove.runs.layout import Item
@@ -51,11 +52,11 @@ class Meter:
             self._bar.update(self._bar.task_ids[0], completed=done, state=state)
         elif now - self._said >= EVERY:
             self._said = now
-            of, left = "", ""
+            told, left = counted(done, "photo"), ""
             if self._total is not None:
-                of = f"/{self._total}"
+                told = f"{done}/{counted(self._total, 'photo')}"
                 left = f", {_clock((self._total - done) * (now - self._started) / done)} left" if done else ""
-            self._speaker.say(f"{done}{of} photos, {state}{left}")
+            self._speaker.say(f"{told}, {state}{left}")
 
 
 class RunMeter(Meter):
@@ -68,7 +69,7 @@ class RunMeter(Meter):
     def begins(self, total: int, settled: int) -> None:
         """See `Listener`."""
         if settled:
-            self._speaker.say(f"{settled} photos are done already, {total} to do")
+            self._speaker.say(f"{counted(settled, 'photo')} done already, {total} to do")
         if total:
             self.start(total)
 
@@ -131,7 +132,7 @@ def say_tally(tally: Tally, output: object, speaker: Speaker) -> None:
     done = sum(tally.now.values())
     names = ", ".join(f"{label} x{count}" for label, count in tally.labels.most_common())
     rate = f" in {tally.seconds:.1f} s ({done / tally.seconds:.2f} photos/s)" if done else ""
-    speaker.say(f"{done} photos{rate}{': removed ' + names if names else ''}; report: {output}/{REPORT}")
+    speaker.say(f"{counted(done, 'photo')}{rate}{': removed ' + names if names else ''}; report: {output}/{REPORT}")
 
 
 def tally_code(tally: Tally, unfinished: int = 0) -> int:

@@ -14,6 +14,7 @@ import typer
 
 from objremove.cli.console import INTERRUPTED, OK, Speaker
 from objremove.errors import UsageError
+from objremove.wording import counted
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -192,7 +193,7 @@ def _run(
     from objremove.training.loop import train
 
     reporter = TerminalReporter(config.loop.steps, minutes, enabled=fabric.is_global_zero)
-    reporter.say(f"{len(photos)} photos, {fabric.world_size} x {fabric.device}, {config.loop.precision}")
+    reporter.say(f"{counted(len(photos), 'photo')}, {fabric.world_size} x {fabric.device}, {config.loop.precision}")
     with reporter:
         outcome: Outcome = train(
             fabric,
@@ -205,7 +206,7 @@ def _run(
             resume=resume,
         )
     reporter.say(
-        f"{outcome.step} steps, {outcome.seconds / 60:.1f} minutes, {outcome.samples_per_second:.1f} samples/s"
+        f"{counted(outcome.step, 'step')}, {outcome.seconds / 60:.1f} minutes, {outcome.samples_per_second:.1f} samples/s"
         f"{', interrupted' if outcome.interrupted else ''}: {out / recipe.file_name}"
     )
     return INTERRUPTED if outcome.interrupted else OK

@@ -26,6 +26,7 @@ from objremove.photo.modes import merge, to_rgb
 from objremove.photo.read import Decoded, stored, upright
 from objremove.photo.write import Encoded, fit, format_name, own_format, to_image, write
 from objremove.types import AnyArray, Mask, Pixels
+from objremove.wording import counted
 
 if TYPE_CHECKING:
     import torch
@@ -271,4 +272,4 @@ def _trailer_note(trailer: bytes) -> tuple[str, ...]:
     """Phones append gain maps, depth maps and short films, which all show what was removed."""
     if not trailer.strip(b"\x00"):
         return ()
-    return (f"{len(trailer)} bytes behind the picture (gain map, second picture or film) were dropped",)
+    return (f"{counted(len(trailer), 'byte')} behind the picture (gain map, second picture or film) were dropped",)
