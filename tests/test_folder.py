@@ -24,11 +24,11 @@ from objremove.folder import run as folder_run
 from objremove.folder.plan import make_plan, read_list
 from objremove.folder.watch import Settled, rounds
 from objremove.result import Result
-from objremove.wording import counted
 from objremove.runs import manifest as manifests
 from objremove.runs.layout import Layout
 from objremove.runs.manifest import Manifest
 from objremove.runs.output import opened
+from objremove.wording import counted
 
 
 def draw(path, discs=((40, 40, 9, RED),), size=(80, 100)):
