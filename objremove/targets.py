@@ -39,6 +39,10 @@ class ClassTarget:
     label: str
     numbers: tuple[int, ...] = ()
 
+    def covers(self, label: str, number: int) -> bool:
+        """Whether it means the instance of that number within its class."""
+        return label == self.label and (not self.numbers or number in self.numbers)
+
     def __str__(self) -> str:
         return self.label + (f"#{_spans(self.numbers)}" if self.numbers else "")
 
@@ -164,6 +168,11 @@ def says_all(request: str | int | Iterable[str | int]) -> bool:
     return any(word.partition("#")[0].strip().lower() == "all" for word in _items(request))
 
 
+def without_numbers(request: str | int | Iterable[str | int]) -> list[str]:
+    """The classes of a request: `person#2,car` as person and car. To number the second person all persons must be found."""
+    return [word.partition("#")[0] for word in _items(request)]
+
+
 def parse_targets(
     remove: str | int | Iterable[str | int] = (),
     *,
@@ -257,7 +266,7 @@ def choose(instances: Iterable[Instance], targets: Targets) -> list[Instance]:
 
     def named(pair: tuple[int, Instance], by: Sequence[ClassTarget]) -> bool:
         number, one = pair
-        return any(one.label == target.label and (not target.numbers or number in target.numbers) for target in by)
+        return any(target.covers(one.label, number) for target in by)
 
     pairs = numbered(instances)
     going = [pair[1] for pair in pairs if named(pair, targets.remove) and not named(pair, targets.keep)]
@@ -267,6 +276,16 @@ def choose(instances: Iterable[Instance], targets: Targets) -> list[Instance]:
     if going and "center" in targets.keep_words:
         spared.add(id(min(going, key=_distance_from_center)))
     return [one for one in going if id(one) not in spared]
+
+
+def picked(
+    pairs: Iterable[tuple[int, Instance]], request: str | int | Iterable[str | int]
+) -> list[tuple[int, Instance]]:
+    """Of numbered instances those that a request means; every one where it names `all`."""
+    if says_all(request):
+        return list(pairs)
+    targets = parse_targets(request)
+    return [(number, one) for number, one in pairs if any(named.covers(one.label, number) for named in targets.remove)]
 
 
 def absent(instances: Iterable[Instance], targets: Targets) -> list[str]:

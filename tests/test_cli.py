@@ -361,6 +361,13 @@ def test_detect_numbers_what_remove_picks(photo, tmp_path, capsys):
     assert names == ["person#1", "car#1", "person#2", "person#3"]
 
 
+def test_detect_keeps_the_numbers_of_what_it_is_asked_for(photo, capsys):
+    assert run(["detect", str(photo), "-r", "person#2+7,car", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [one["name"] for one in json.loads(out)["instances"]] == ["car#1", "person#2"]
+    assert "note: there is no person#7: 3 found (person#1-3)" in err
+
+
 def test_detect_marks_what_only_the_second_look_found(photo, monkeypatch, capsys):
     find = ColourSegmenter.find
     monkeypatch.setattr(ColourSegmenter, "look_again", find, raising=False)

@@ -299,6 +299,12 @@ def test_a_result_is_a_photo_to_go_on_with(client):
     assert "photo.removed.png" in second.headers["content-disposition"]  # not .removed.removed
 
 
+def test_what_is_asked_for_by_number_keeps_it(client):
+    found = client.post("/v1/detect", files=fields(photo=PHOTO, remove="person#2,car")).json()
+    assert [(one["label"], one["number"]) for one in found["instances"]] == [("car", 1), ("person", 2)]
+    assert found["classes"] == {"person": 1, "car": 1}
+
+
 @pytest.mark.parametrize(
     ("path", "sent", "says"),
     [

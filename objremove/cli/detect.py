@@ -64,8 +64,9 @@ def command(
     from objremove.drawing import draw_instances, encode_picture
     from objremove.photo import write_atomic
     from objremove.remover import Remover
-    from objremove.targets import numbered
+    from objremove.targets import absent, numbered, parse_targets, picked, without_numbers
 
+    classes = remove or ["all"]
     with speaker.progress("fetching", "bytes") as fetching:
         remover = Remover(
             segmenter,
@@ -79,7 +80,10 @@ def command(
             on_download=fetching,
         )
         opened = remover.open(photo)
-        found = [(f"{one.label}#{number}", one) for number, one in numbered(remover.find(opened, remove or "all"))]
+        instances = remover.find(opened, without_numbers(classes))
+    found = [(f"{one.label}#{number}", one) for number, one in picked(numbered(instances), classes)]
+    for note in absent(instances, parse_targets(classes)):
+        speaker.warn(str(photo), note)
     if json_lines:
         height, width = opened.size
         items = [{"name": name, **one.to_dict()} for name, one in found]

@@ -21,6 +21,7 @@ from objremove.server.problems import Problem
 from objremove.server.settings import Settings
 from objremove.server.shelves import Choice, JobShelf, Models, Searches
 from objremove.server.store import Store, StoredPhoto, extension_of
+from objremove.targets import picked, without_numbers
 
 Numbered = tuple[int, Instance]
 
@@ -90,11 +91,11 @@ class Engine:
         remover = self._remover(job, opened, choice, confidence=confidence)
         shelf = remover.shelf
         assert isinstance(shelf, JobShelf)
-        instances = remover.find(opened.photo, list(remove) or "all")
-        found = numbered(instances)
+        classes = list(remove) or ["all"]
+        found = picked(numbered(remover.find(opened.photo, without_numbers(classes))), classes)
         ids = stored.remember(found)
         counts: dict[str, int] = {}
-        for one in instances:
+        for _, one in found:
             counts[one.label] = counts.get(one.label, 0) + 1
         return {
             **_frame(stored),
