@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -89,6 +91,19 @@ def test_the_last_line_of_a_photo_counts_and_a_torn_one_is_none(tmp_path):
     known = Manifest(tmp_path, report.run)
     assert known.get("a.jpg").status == REMOVED
     assert known.get("b.jpg") is known.get("c.jpg") is None
+
+
+def test_a_report_that_could_not_be_rewritten_is_rewritten_whole_the_next_time(tmp_path, monkeypatch):
+    with opened(tmp_path, {}) as report:
+        for status in (FAILED, REMOVED):
+            for name in ("a.jpg", "b.jpg", "c.jpg"):
+                report.append(name, status, {"reason": f"as long as it likes, {name}"})
+        with monkeypatch.context() as full:
+            full.setattr(os, "fsync", Mock(side_effect=OSError(errno.ENOSPC, "no room")))
+            with pytest.raises(OSError, match="no room"):
+                report.compact()
+    lines = [json.loads(line) for line in (tmp_path / REPORT).read_bytes().splitlines()]
+    assert [(line["photo"], line["status"]) for line in lines] == [(f"{name}.jpg", REMOVED) for name in "abc"]
 
 
 def test_a_photo_is_settled_while_it_its_result_and_the_options_are_what_they_were(tmp_path, monkeypatch):

@@ -151,15 +151,16 @@ class Manifest:
             if not self._stale:
                 return
             draft = self.path.with_name(f".{REPORT}.part")
+            moved: dict[str, Record] = {}
             with open(self.path, "rb") as old, open(draft, "wb") as new:
                 for name, record in sorted(self._records.items(), key=lambda pair: pair[1].offset):
+                    moved[name] = replace(record, offset=new.tell())
                     old.seek(record.offset)
-                    line, at = old.readline(), new.tell()
-                    new.write(line)
-                    self._records[name] = replace(record, offset=at)
+                    new.write(old.readline())
                 new.flush()
                 os.fsync(new.fileno())
             os.replace(draft, self.path)
+            self._records = moved  # not before: while the disk is full, the old lines are where they were
             self._stale = False
 
 
