@@ -103,7 +103,9 @@ def main() -> None:
         "RAY_worker_niceness", "0"
     )  # Ray's own 15 leaves workers what the neighbours leave, however many they are
 
-    from objremove.cluster.run import Crew, Settings, run
+    from objremove.cluster.machines import Workers
+    from objremove.cluster.plan import Settings
+    from objremove.cluster.run import run
     from objremove.cluster.worker import Task
     from objremove.remover import Remover
 
@@ -116,7 +118,7 @@ def main() -> None:
         load = os.getloadavg()[0]
         slices.started = time.perf_counter()
         try:
-            run([f"{folder}/in"], task, {}, Settings(batch=1), Crew(2, 1, 0), listener=slices)
+            run([f"{folder}/in"], task, {}, Settings(batch=1), Workers(2, 1, 0), listener=slices)
         finally:
             slices.end()
     print(

@@ -3,8 +3,7 @@
     python benchmarks/bench_folder.py photos/ --compare 300 --memory 1200 --plot docs/folders-memory.png
 
 Part one takes the photos in chunks, each by a plain loop over `Remover` and by the pipeline, one right after the other, so that a busy
-machine is as busy for both. `busy` is the share of the processors that the process used or was ready to use and had to wait for: what it
-would have used, had the machine been its own. Results of the two are compared bit for bit.
+machine is as busy for both. `busy` is the share of the processors that the process used. Results of the two are compared bit for bit.
 
 Part two is a folder run as the command line does it, with the memory after each photo.
 """
@@ -14,7 +13,7 @@ import csv
 import os
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -33,40 +32,27 @@ CLASSES = "person,dog,cat,car,horse"
 
 @dataclass
 class Use:
-    """Seconds that a way of working took, by the clock, on the processors, and ready for them."""
+    """Seconds that a way of working took, by the clock and on the processors."""
 
     wall: float = 0.0
     cpu: float = 0.0
-    ready: float = 0.0
     photos: int = 0
-    _from: tuple[float, float, float] = field(default=(0, 0, 0))
+    _began: tuple[float, float] = (0, 0)
 
     def begin(self) -> None:
         """Start to count."""
-        self._from = (time.perf_counter(), *_schedule())
+        self._began = time.perf_counter(), time.process_time()
 
     def end(self, photos: int) -> None:
         """Count what came of so many photos."""
-        began, cpu, ready = self._from
-        now_cpu, now_ready = _schedule()
-        self.wall += time.perf_counter() - began
-        self.cpu += now_cpu - cpu
-        self.ready += now_ready - ready
+        self.wall += time.perf_counter() - self._began[0]
+        self.cpu += time.process_time() - self._began[1]
         self.photos += photos
 
     def row(self, name: str) -> str:
         """A line of the answer."""
-        share, busy = self.cpu / self.wall / cores(), (self.cpu + self.ready) / self.wall / cores()
-        return f"{name:10} {self.photos / self.wall:6.2f} photos/s   cpu {self.cpu:6.1f} s = {share:4.0%}   busy {busy:4.0%}"
-
-
-def _schedule() -> tuple[float, float]:
-    """Seconds that this process's threads ran, and that they waited for a processor (Linux)."""
-    ran = waited = 0.0
-    for task in Path("/proc/self/task").iterdir():
-        fields = (task / "schedstat").read_text().split()
-        ran, waited = ran + int(fields[0]) / 1e9, waited + int(fields[1]) / 1e9
-    return ran, waited
+        busy = self.cpu / self.wall / cores()
+        return f"{name:10} {self.photos / self.wall:6.2f} photos/s   cpu {self.cpu:6.1f} s: cores busy {busy:4.0%}"
 
 
 def compare(remover: Remover, photos: list[Path], chunk: int) -> None:
@@ -88,12 +74,9 @@ def compare(remover: Remover, photos: list[Path], chunk: int) -> None:
             loop.end(len(some))
             overlapped.begin()
             jobs = (Job(photo, photo, request) for photo in some)
-            for done, outcome in enumerate(
-                pipeline.run(remover, jobs, lambda job, result: save(job.key.name, result)), 1
-            ):
+            for outcome in pipeline.run(remover, jobs, lambda job, result: save(job.key.name, result)):
                 assert hash(outcome.result.pixels.tobytes()) == alone[outcome.job.key]
-                if done == len(some):  # while the workers are there to be asked
-                    overlapped.end(len(some))
+            overlapped.end(len(some))
             print(
                 f"{first + len(some)} photos: {overlapped.photos / overlapped.wall / (loop.photos / loop.wall):.2f}x",
                 flush=True,
