@@ -317,6 +317,7 @@ def test_a_bad_photo_fails_alone(tmp_path, capsys):
         (("--remove", "person", "--per-instance", "--masks", "both"), "--masks annotations"),
         (("--remove", "person", "--voc", "x"), "one dataset"),
         (("--remove", "person", "--images", "photos"), "2 folders"),
+        (("--remove", "person", "--coco", "nowhere.json", "--images", "photos"), "nowhere.json: no such file"),
         (("--remove", "person", "-o", "photos"), "not empty"),
     ],
 )

@@ -276,7 +276,7 @@ def test_tars_and_folders_hold_the_same_records(tmp_path: Path) -> None:
 
 
 def test_damaged_data_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not exist"):
+    with pytest.raises(UsageError, match="no such file"):
         read_records([tmp_path / "nothing"])
     with pytest.raises(UsageError, match="no photos"):
         read_records([tmp_path])

@@ -197,13 +197,16 @@ def _datasets(coco: Sequence[Path], images: Sequence[Path], voc: Path | None, yo
     """The dataset that the command line names, or the splits of it.
 
     Raises:
-        UsageError: none or several kinds are named; two splits would be written to one place.
+        UsageError: none or several kinds are named; a path is not there; two splits would be written to one place.
         DatasetError: it cannot be read.
     """
     if bool(coco) + (voc is not None) + (yolo is not None) != 1:
         raise UsageError("name one dataset: --coco FILE --images FOLDER, --voc FOLDER, or --yolo data.yaml")
     if len(coco) != len(images):
         raise UsageError(f"{len(coco)} --coco files and {len(images)} folders of --images: give one for each")
+    for path in (*coco, *images, *(one for one in (voc, yolo) if one is not None)):
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder")
     if voc is not None:
         from objremove.dataset.voc import VocDataset
 

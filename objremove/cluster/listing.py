@@ -14,14 +14,14 @@ from objremove.cluster.sources import File
 from objremove.cluster.storage import Folder
 from objremove.errors import PhotoError, UsageError
 from objremove.runs.layout import STATE, Layout
-from objremove.runs.names import is_junk
+from objremove.runs.names import is_junk, is_junk_folder
 
 
 def find_files(inputs: Sequence[str], output: Folder, layout: Layout) -> tuple[list[File], list[tuple[str, str]]]:
     """The photos and shards of folders, files and patterns, and (name, reason) of files that are neither.
 
-    One folder's files are named by their place in it; of several folders each puts its own name before. Hidden files and folders, sidecars,
-    and results of this program are passed over without a word.
+    One folder's files are named by their place in it; of several folders each puts its own name before. Hidden files and folders, the system's,
+    sidecars, and results of this program are passed over without a word.
 
     Raises:
         PhotoError: no such file or folder; nothing to work on in any of them.
@@ -108,8 +108,8 @@ def _matches(root: Folder, inside: str, avoid: str) -> Iterator[dict[str, Any]]:
 
 
 def _is_foreign(root: Folder, folder: str, avoid: str) -> bool:
-    """Whether a folder is hidden, or the output. One that holds a run's state is foreign, too: see those who ask."""
-    return posixpath.basename(folder).startswith(".") or _place(root.url_of(folder)) == avoid
+    """Whether a folder is hidden, the system's, or the output. One that holds a run's state is foreign, too: see those who ask."""
+    return is_junk_folder(posixpath.basename(folder)) or _place(root.url_of(folder)) == avoid
 
 
 def _followed(info: dict[str, Any], inside: str) -> tuple[dict[str, Any], str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from objremove.errors import PhotoError, UsageError
+from objremove.errors import NoFileError, PhotoError, UsageError
 from objremove.runs.layout import STATE, Item, Layout
 from objremove.runs.names import PHOTO_SUFFIXES, is_junk, is_junk_folder
 
@@ -54,7 +54,7 @@ def make_plan(
         watched: photos come and go: that none is there is no error, nor do two that would write one file end it all; see `collisions`.
 
     Raises:
-        PhotoError: no such file or folder; no photo in any of them.
+        NoFileError: no such file or folder; no photo in any of them.
         UsageError: two photos would write one file, or one of them would be overwritten.
     """
     folders = [source for source in sources if os.path.isdir(source)]
@@ -76,7 +76,7 @@ def make_plan(
     if watched:
         return plan
     if not plan.items:
-        raise PhotoError(f"{', '.join(sources) or 'the list'}: no photo is there")
+        raise NoFileError(f"{', '.join(sources) or 'the list'}: no photo is there")
     for _, reason in collisions(plan.items):
         raise UsageError(reason)
     return plan
@@ -131,13 +131,18 @@ def _skipped(path: Path, root: Path, prefix: str, reason: str) -> Skipped:
 
 
 def _matches(pattern: str, output: Path) -> Iterator[Skipped]:
-    """The photos that a pattern matches, named by their place below its fixed part."""
+    """The photos that a pattern matches, named by their place below its fixed part; of folders below that part as `_walk`."""
     parts = Path(pattern).parts
     fixed = Path(*parts[: _fixed(parts)])
     inside, avoid = fixed.resolve(), output.resolve()
     names_in = cache(lambda folder: set(os.listdir(folder)))
+
+    @cache
+    def foreign(folder: Path) -> bool:
+        return folder != fixed and (_is_foreign(folder, avoid) or foreign(folder.parent))
+
     for path in map(Path, sorted(glob.glob(pattern, recursive=True))):
-        if path.is_dir() or path.resolve().is_relative_to(avoid):
+        if path.is_dir() or foreign(path.parent) or path.resolve().is_relative_to(avoid):
             continue
         reason = _reason(path, names_in(path.parent), inside)
         if reason is not None:

@@ -13,7 +13,9 @@ PHOTO_SUFFIXES = (
 """What a photo in a folder is called; files that are named one by one may be called anything."""
 
 _JUNK_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r", REPORT})
-_JUNK_FOLDERS = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})
+_JUNK_FOLDERS = frozenset(
+    {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found"}
+)
 _SIDECARS = (
     *(".xmp", ".aae", ".thm", ".pp3", ".dop", ".json", ".txt", ".xml", ".csv", ".md5", ".sha256"),
     *(".part", ".tmp", ".crdownload", ".orig"),

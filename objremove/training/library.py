@@ -162,7 +162,7 @@ def read_records(paths: Sequence[Path]) -> list[Record]:
         elif path.is_file():
             records += _tar_records(path)
         else:
-            raise UsageError(f"training data {path} does not exist: name tar files or a folder")
+            raise UsageError(f"{path}: no such file or folder: name tar files or a folder")
     if not records:
         raise UsageError(
             f"no photos in {', '.join(map(str, paths))}: records are KEY.webp or .jpg, KEY.seg.png, KEY.json"
