@@ -383,7 +383,7 @@ def test_a_failure_deletes_nothing_that_no_run_made(tree, toy):
         (["photos", "-", "-o", "clean"], 2, "--list -"),
         (["photos", "-o", "clean", "--unmatched", "link", "--format", "png"], 2, "--unmatched link"),
         (["--list", "missing.txt", "-o", "clean"], 2, "missing.txt"),
-        (["empty", "-o", "clean"], 1, "no photo is there"),
+        (["empty", "-o", "clean"], 2, "no photo is there"),
         (["photos", "-o", "photos"], 2, "is the output, too"),
     ],
 )
