@@ -444,7 +444,8 @@ def test_no_photo_in_a_store_is_written_over(store):
 
 
 def test_patterns_take_no_hidden_folders_and_no_results(tree):
-    for name in ("clean/a.png", ".hid/x.png", "other/.objremove/options.json", "other/deep/y.png", "top.png"):
+    hidden = (".hid/x.png", "a/@eaDir/x.png")
+    for name in ("clean/a.png", *hidden, "other/.objremove/options.json", "other/deep/y.png", "top.png"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_bytes(picture())
     photos = ["a/x.png", "b/x.png", "top.png"]

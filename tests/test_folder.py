@@ -115,6 +115,21 @@ def test_outputs_are_not_taken_for_photos(tree):
         make_plan(["photos"], Layout(Path("photos")))
 
 
+def test_patterns_take_what_a_walk_takes(tree):
+    """No copies by file servers, no results of other runs, nothing behind a link, which may lead round in a circle."""
+    photos = tree / "photos"
+    for name in ("@eaDir/a.png", "deep/#recycle/a.png", "other/a.png", "clean/a.png"):
+        draw(photos / name)
+    (photos / "other" / ".objremove").mkdir()
+    (photos / "deep" / "round").symlink_to(photos)
+    layout = Layout(Path("photos/clean"))
+    walked, matched = make_plan(["photos"], layout), make_plan(["photos/**"], layout)
+    assert sorted(names(matched)) == sorted(names(walked))
+    assert [one.name for one in matched.skipped] == ["deep/round"]
+    assert names(make_plan(["photos/*/a.png"], layout)) == ["deep/a.png"]
+    assert names(make_plan(["photos/other/*"], layout)) == ["a.png"]  # the pattern says so itself
+
+
 def test_links_are_not_followed_out_of_the_tree(tree):
     outside = draw(tree / "outside" / "secret.png")
     photos = tree / "photos"

@@ -20,8 +20,8 @@ from objremove.runs.names import is_junk, is_junk_folder
 def find_files(inputs: Sequence[str], output: Folder, layout: Layout) -> tuple[list[File], list[tuple[str, str]]]:
     """The photos and shards of folders, files and patterns, and (name, reason) of files that are neither.
 
-    One folder's files are named by their place in it; of several folders each puts its own name before. Hidden files and folders, the system's,
-    sidecars, and results of this program are passed over without a word.
+    One folder's files are named by their place in it; of several folders each puts its own name before. Hidden files and folders, the
+    system's, sidecars, and results of this program are passed over without a word.
 
     Raises:
         PhotoError: no such file or folder; nothing to work on in any of them.

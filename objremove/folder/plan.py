@@ -18,6 +18,7 @@ from objremove.errors import NoFileError, PhotoError, UsageError
 from objremove.runs.layout import STATE, Item, Layout
 from objremove.runs.names import PHOTO_SUFFIXES, is_junk, is_junk_folder
 
+_LINKED_FOLDER = "a link to a folder is not followed"
 _OWN_NAME = re.compile(r"(.+)\.(removed|detect)(\.mask|\.compare)?$")
 
 
@@ -95,7 +96,7 @@ def _walk(root: Path, output: Path, prefix: str, recursive: bool) -> Iterator[Sk
         )
         for name in sorted(links):
             if not is_junk(name):
-                yield _skipped(here / name, root, prefix, "a link to a folder is not followed")
+                yield _skipped(here / name, root, prefix, _LINKED_FOLDER)
         beside = set(files)
         for name in sorted(files):
             reason = _reason(here / name, beside, inside)
@@ -136,13 +137,14 @@ def _matches(pattern: str, output: Path) -> Iterator[Skipped]:
     fixed = Path(*parts[: _fixed(parts)])
     inside, avoid = fixed.resolve(), output.resolve()
     names_in = cache(lambda folder: set(os.listdir(folder)))
-
-    @cache
-    def foreign(folder: Path) -> bool:
-        return folder != fixed and (_is_foreign(folder, avoid) or foreign(folder.parent))
-
+    is_foreign = cache(lambda folder: _is_foreign(folder, avoid))
+    is_link = cache(Path.is_symlink)
     for path in map(Path, sorted(glob.glob(pattern, recursive=True))):
-        if path.is_dir() or foreign(path.parent) or path.resolve().is_relative_to(avoid):
+        between = [folder for folder in path.parents if fixed in folder.parents]
+        if path.is_dir() or any(map(is_foreign, between)) or path.resolve().is_relative_to(avoid):
+            continue
+        if links := [folder for folder in between if is_link(folder)]:
+            yield _skipped(links[-1], fixed, "", _LINKED_FOLDER)
             continue
         reason = _reason(path, names_in(path.parent), inside)
         if reason is not None:
