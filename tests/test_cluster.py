@@ -357,6 +357,7 @@ def test_failed_photos_are_tried_again_when_asked(store):
 
 def test_other_options_are_refused(store):
     fill(store)
+    begin(Folder("memory://out"), {"dilate": "3"}, again=False, overwrite=False)  # a run that no cluster answered
     go(options={"dilate": "auto"})
     with pytest.raises(UsageError, match=r"dilate was 'auto', is '5'.*--again"):
         go(options={"dilate": "5"})

@@ -38,10 +38,18 @@ def test_the_same_options_have_the_same_name_and_again_gives_another(output):
 
 def test_other_options_are_refused_by_name(output):
     begin(output, {"dilate": 3, "seed": 0}, again=False)
+    (output / REPORT).touch()
     with pytest.raises(UsageError, match=r"dilate was 3, is 4; feather was None, is 2\)"):
         begin(output, {"dilate": 4, "seed": 0, "feather": 2}, again=False)
     begin(output, {"dilate": 4}, again=True)
     assert begin(output, {}, again=False, dry=True) == begin(output, {"dilate": 4}, again=False)
+
+
+def test_options_of_a_run_that_came_to_no_photo_bind_nobody(output):
+    first = begin(output, {"dilate": 3}, again=False)
+    second = begin(output, {"dilate": 4}, again=False)
+    assert begin(output, {"dilate": 4}, again=False) == second
+    assert begin(output, {"dilate": 3}, again=False) not in (first, second)
 
 
 def test_a_dry_run_leaves_no_options(tmp_path):
@@ -50,7 +58,7 @@ def test_a_dry_run_leaves_no_options(tmp_path):
 
 
 def test_options_survive_their_file():
-    options = agreed(Options({"seed": 1}, 3), {"seed": 2}, again=True, where="out")
+    options = agreed(Options({"seed": 1}, 3), {"seed": 2}, begun=True, again=True, where="out")
     assert options == Options({"seed": 2}, 4)
     assert Options.read(options.encoded) == options
     assert Options.read(options.encoded).name == options.name

@@ -27,6 +27,9 @@ from objremove.runs.layout import STATE
 from objremove.runs.manifest import FAILED
 from objremove.runs.options import OPTIONS, Options, agreed
 
+PARTS = f"{STATE}/parts"
+"""Where the parts are; what workers begin with has a file here before it has a result."""
+
 _PART = re.compile(r"(\d{9})-(\d{9})\.jsonl")
 _MARKS = ("try-", "at-")
 _BLAME = 2
@@ -104,7 +107,7 @@ class Ledger:
 
     def __init__(self, output: Folder, run: str) -> None:
         self.output, self.run = output, run
-        self._parts = f"{STATE}/parts/{run}"
+        self._parts = f"{PARTS}/{run}"
 
     # ------------------------------------------------------------------ the worker's side
 
@@ -171,7 +174,7 @@ class Ledger:
 
     def other_runs(self) -> list[Ledger]:
         """The parts of other options in the same output."""
-        return [Ledger(self.output, run) for run in self.output.names(f"{STATE}/parts") if run != self.run]
+        return [Ledger(self.output, run) for run in self.output.names(PARTS) if run != self.run]
 
 
 @dataclass
@@ -260,7 +263,7 @@ def begin(output: Folder, values: Mapping[str, Any], *, again: bool, overwrite: 
             raise UsageError(
                 f"{output.url} holds files that no run made: name another --output, or add --overwrite"
             ) from None
-    options = agreed(known, values, again=again, where=output.url)
-    if known is None or again:
+    options = agreed(known, values, begun=bool(output.names(PARTS)), again=again, where=output.url)
+    if options != known:
         output.put(OPTIONS, options.encoded)
     return options.name

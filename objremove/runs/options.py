@@ -14,7 +14,7 @@ from typing import Any
 
 from objremove.errors import UsageError
 from objremove.photo import write_atomic
-from objremove.runs.layout import STATE
+from objremove.runs.layout import REPORT, STATE
 
 OPTIONS = f"{STATE}/options.json"
 """Where an output folder keeps them."""
@@ -49,12 +49,13 @@ class Options:
         return hashlib.sha256(self.encoded).hexdigest()[:12]
 
 
-def agreed(known: Options | None, values: Mapping[str, Any], *, again: bool, where: str) -> Options:
+def agreed(known: Options | None, values: Mapping[str, Any], *, begun: bool, again: bool, where: str) -> Options:
     """The options of a run in an output whose earlier runs had those that are `known`.
 
     Args:
         known: None: no run was there.
         values: all that decides what results look like, as plain data.
+        begun: an earlier run came to its first photo; options of one that was refused before that bind nobody.
         again: all is made anew.
         where: the output, for the error.
 
@@ -64,12 +65,13 @@ def agreed(known: Options | None, values: Mapping[str, Any], *, again: bool, whe
     plain = json.loads(json.dumps(values))
     if known is None:
         return Options(plain)
-    if known.values != plain and not again:
+    differ = known.values != plain
+    if differ and begun and not again:
         raise UsageError(
             f"{where} holds results of other options ({_differences(known.values, plain)}): "
             "add --again to do all photos anew, or name another --output"
         )
-    return Options(plain, known.number + again)
+    return Options(plain, known.number + (again or differ))
 
 
 def begin(output: Path, values: Mapping[str, Any], *, again: bool, dry: bool = False) -> str:
@@ -85,8 +87,8 @@ def begin(output: Path, values: Mapping[str, Any], *, again: bool, dry: bool = F
     known = Options.read(path.read_bytes()) if path.exists() else None
     if dry and known is not None:
         values = {**known.values, **values}
-    options = agreed(known, values, again=again, where=str(output))
-    if not dry and (known is None or again):
+    options = agreed(known, values, begun=(output / REPORT).exists(), again=again, where=str(output))
+    if not dry and options != known:
         write_atomic(path, options.encoded)
     return options.name
 
