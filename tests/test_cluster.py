@@ -553,6 +553,15 @@ def test_one_line_where_nothing_answers(tmp_path, capsys):
     assert command_line(["cluster", *where, "--address", "nonsense://"]) == 2
 
 
+@pytest.mark.parametrize("named", ["nowhere", "no*.png", "empty"])
+def test_what_is_named_and_is_not_there_is_usage(tmp_path, capsys, named):
+    pytest.importorskip("ray", reason="cluster runs need the extra [ray]")
+    (tmp_path / "empty").mkdir()
+    where = [str(tmp_path / named), "--box", BOX, "-o", str(tmp_path / "out"), "--inpainter", "telea"]
+    assert command_line(["cluster", *where]) == 2
+    assert f"{named}: no " in capsys.readouterr().err
+
+
 def test_one_line_where_ray_is_missing(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert command_line(["cluster", "x", "--box", BOX, "-o", str(tmp_path / "out")]) == 2

@@ -12,7 +12,7 @@ from typing import Any
 
 from objremove.cluster.sources import File
 from objremove.cluster.storage import Folder
-from objremove.errors import PhotoError, UsageError
+from objremove.errors import NoFileError, UsageError
 from objremove.runs.layout import STATE, Layout
 from objremove.runs.names import is_junk, is_junk_folder
 
@@ -24,7 +24,7 @@ def find_files(inputs: Sequence[str], output: Folder, layout: Layout) -> tuple[l
     system's, sidecars, and results of this program are passed over without a word.
 
     Raises:
-        PhotoError: no such file or folder; nothing to work on in any of them.
+        NoFileError: no such file or folder; nothing to work on in any of them.
         UsageError: two photos would write one file, or one of them would be written over; an input is the output.
     """
     roots = [Folder(one) for one in inputs]
@@ -41,7 +41,7 @@ def find_files(inputs: Sequence[str], output: Folder, layout: Layout) -> tuple[l
             else:
                 files[file.url, name] = file  # two inputs may name it
     if not files:
-        raise PhotoError(f"{', '.join(inputs)}: no photo, .tar or .parquet is there")
+        raise NoFileError(f"{', '.join(inputs)}: no photo, .tar or .parquet is there")
     found = list(files.values())
     _check_names(found, layout, output)
     return found, list(others.items())
@@ -59,7 +59,7 @@ def _listed(root: Folder, avoid: str, *, several: bool) -> Iterator[_Met]:
     except (FileNotFoundError, NotADirectoryError):
         marks = [path.find(mark) for mark in "*?[" if mark in path]
         if not marks:
-            raise PhotoError(f"{root.url}: no such file or folder") from None
+            raise NoFileError(f"{root.url}: no such file or folder") from None
         inside = posixpath.dirname(path[: min(marks)])
         listed, prefix = _matches(root, inside, avoid), ""
     else:
