@@ -43,9 +43,12 @@ class Report:
 
     def failed(self, task: Task, error: Exception) -> None:
         """A photo failed: one line that names it, and with -vv the traceback."""
+        from objremove.runs.failures import one_line
+
         if self.speaker.level > 1:
             traceback.print_exception(error)
-        reason = _reason(error, task.photo)
+        known_as = Path("input") if task.photo == STANDARD else task.photo  # `Photo` calls bytes so
+        reason = one_line(error, known_as)
         self._json(task, {"error": reason})
         name = "standard input" if task.photo == STANDARD else str(task.photo)
         self.speaker.error(f"{name}: {reason}")
@@ -54,16 +57,6 @@ class Report:
         if self.as_json:
             stream = sys.stderr if task.target is None else sys.stdout
             print(json.dumps({"photo": str(task.photo), **fields}), file=stream, flush=True)
-
-
-def _reason(error: Exception, photo: Path) -> str:
-    """One line on what went wrong, without the photo's name at its beginning."""
-    if isinstance(error, MemoryError):
-        return "not enough memory"
-    if isinstance(error, OSError):
-        return f"{error.filename or 'file'}: {error.strerror or error}"
-    prefix = "input: " if photo == STANDARD else f"{photo}: "
-    return " ".join(str(error).split()).removeprefix(prefix) or type(error).__name__
 
 
 def _summary(result: Result, task: Task) -> str:
