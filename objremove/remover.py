@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -22,7 +21,8 @@ from objremove.masks import OWN_MASK, Dilation, Hole, build_hole, read_mask
 from objremove.photo import Photo
 from objremove.request import Request
 from objremove.result import Result
-from objremove.segmentation import Prompter, SecondLook, Segmenter
+from objremove.segmentation import Prompter, Segmenter
+from objremove.segmentation.second_look import look_again
 from objremove.shelf import EMBEDDED_PROMPTER, Shelf
 from objremove.targets import Targets, absent, check_known, choose, parse_targets, says_all
 from objremove.types import AnyArray, Mask, Pixels
@@ -55,8 +55,8 @@ class Remover:
         confidence: least score in 0..1 of what counts as found; None takes the segmenter's own default.
         dilate: growth of each object: `auto`, pixels, or `N%` of its size.
         feather: width in pixels of the soft edge in the grown ring; None: chosen by the growth.
-        second_look: take it that a class which is named is in the photo, and look again for one of which nothing was found. For
-            many photos that may be without it, False removes fewer things by mistake.
+        second_look: take it that a class which is named is in the photo, and look again for one of which nothing sure was
+            found. For many photos that may be without it, False removes fewer things by mistake.
         refine_masks: sharpen outlines with SAM; None: where its weights are on this machine.
         offline: never download, not even a model that is named.
         threads: processor threads of torch and OpenCV; None leaves theirs.
@@ -308,14 +308,15 @@ class Remover:
         steps.models.append(self.shelf.identity(segmenter))
         with steps.clock.stage("find"):
             found = segmenter.find(pixels, targets.labels, confidence=self.confidence)
-            missed = {target.label for target in targets.remove} - {one.label for one in found}
-            if not (missed and named and self.second_look and isinstance(segmenter, SecondLook)):
+            if not (named and self.second_look):
                 return found
-            again = segmenter.look_again(pixels, missed, confidence=self.confidence)
-        seen = [replace(one, second_look=True) for one in again]
+            labels = {target.label for target in targets.remove}
+            seen = look_again(segmenter, pixels, labels, found, confidence=self.confidence)
         seen = _apart_from(seen, [one for one in found if one.label in {target.label for target in targets.keep}])
+        before = {one.label for one in found}
         steps.notes += [
-            f"{label} was found only at a second look, because it was named (score {score:.2f}): check the result"
+            f"{'more of ' if label in before else ''}{label} was found only at a second look, because it was named "
+            f"(score {score:.2f}): check the result"
             for label, score in sorted({one.label: one.score for one in reversed(seen)}.items())
         ]
         return [*found, *seen]

@@ -33,7 +33,7 @@ class ClassTarget:
 
     Attributes:
         label: class name of `objremove.classes.NAMES`.
-        numbers: 1-based places among the instances of the class by falling area; empty means all of them.
+        numbers: 1-based places among the instances of the class (`numbered`); empty means all of them.
     """
 
     label: str
@@ -249,10 +249,13 @@ def check_known(labels: Collection[str], known: Collection[str], segmenter: str)
 
 
 def numbered(instances: Iterable[Instance]) -> list[tuple[int, Instance]]:
-    """Each instance with its number within its class, all by falling area."""
+    """Each instance with its number within its class: by falling area, those that only a second look found last.
+
+    So objects that are found without being named keep their numbers when they are.
+    """
     counts: dict[str, int] = {}
     result = []
-    for one in by_falling_area(instances):
+    for one in sorted(by_falling_area(instances), key=lambda one: one.second_look):
         counts[one.label] = counts.get(one.label, 0) + 1
         result.append((counts[one.label], one))
     return result

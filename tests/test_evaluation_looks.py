@@ -18,7 +18,7 @@ import objremove
 from objremove import models
 from objremove.classes import VOC
 from objremove.cli.evaluate import app
-from objremove.evaluation.looks import LookScores, look_again, vocabularies
+from objremove.evaluation.looks import LookScores, second_looks, vocabularies
 from objremove.evaluation.output import code
 from objremove.instances import Instance
 from objremove.remover import Remover
@@ -118,7 +118,7 @@ class TestSecondLook:
         photo = np.asarray(picture)
         once = Remover(SEGMENTER, second_look=False, refine_masks=False)
         first = once.find(photo)
-        second = look_again(once, photo, first)
+        second = second_looks(once, photo, first)
         assert {one.label for one in second}
         named = Remover(shelf=once.shelf, refine_masks=False)
         for name in ("tv", "dog", "cat", "sheep"):
@@ -126,7 +126,7 @@ class TestSecondLook:
             assert boxes == [one.box for one in named.find(photo, name)]
 
     def test_a_segmenter_without_one_sees_nothing_more(self, remover: Remover):
-        assert look_again(remover, np.zeros((40, 40, 3), np.uint8), []) == []
+        assert second_looks(remover, np.zeros((40, 40, 3), np.uint8), []) == []
 
 
 class TestReport:

@@ -124,7 +124,7 @@ def command(
         bool,
         typer.Option(
             "--second-look/--no-second-look",
-            help="Look again for a class that is named and was not found.",
+            help="Look again for a class that is named and not surely found.",
             rich_help_panel=MASK,
         ),
     ] = False,

@@ -51,7 +51,7 @@ def command(
 ) -> int:
     """List what is found, numbered by falling area within each class, and draw it.
 
-    Where nothing of a class that --remove names is found, a second look is less strict; what it finds is marked so.
+    Where nothing sure of a class that --remove names is found, a second look is less strict; what it finds is marked so.
     """
     speaker = options.speaker(quiet, verbose)
     if photo.is_dir():

@@ -87,7 +87,7 @@ def command(
         bool | None,
         typer.Option(
             "--second-look/--no-second-look",
-            help="Look again for a class that is named and was not found; default: for single photos, not for folders.",
+            help="Look again for a class that is named and not surely found; default: for single photos, not for folders.",
             rich_help_panel=MASK,
             show_default=False,
         ),

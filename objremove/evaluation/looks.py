@@ -15,7 +15,7 @@ from objremove.classes import VOC
 from objremove.evaluation.detection import Counts
 from objremove.instances import Instance
 from objremove.remover import Remover
-from objremove.segmentation import SecondLook
+from objremove.segmentation.second_look import look_again
 from objremove.training.library import Bytes, Record
 
 LEAST_SHARE = 0.01
@@ -35,7 +35,7 @@ class Asked:
     Attributes:
         requests: how many.
         first: to how many of them something was found at the first look (where present: that overlaps).
-        second: likewise with a second look where the first found nothing of the class.
+        second: likewise with a second look where the first found nothing that it was sure of.
     """
 
     requests: Counts = field(default_factory=_counts)
@@ -75,7 +75,7 @@ class LookScores:
         Args:
             labels: (H, W) VOC index, 255 = unknown.
             first: what the first look found, of all classes.
-            second: what the second look found, of the classes that the first found nothing of.
+            second: what the second look adds, each class being named by itself.
             known: VOC indices that the segmenter knows: others cannot be named.
             vocabulary: VOC indices that the photo's source labels (`vocabularies`).
         """
@@ -90,16 +90,13 @@ class LookScores:
                 self.absent.add(label, first=once, second=again)
 
 
-def look_again(finder: Remover, photo: Bytes, found: Iterable[Instance]) -> list[Instance]:
-    """What a second look finds of the VOC classes that `found`, the first look, is without; nothing where there is no second look.
+def second_looks(finder: Remover, photo: Bytes, found: Sequence[Instance]) -> list[Instance]:
+    """What a second look adds to `found`, the first, where each VOC class is named by itself; nothing where there is none.
 
     One pass of the network does for all classes: each is presumed alone, and objects of two may share pixels (`SecondLook`).
     """
     segmenter = finder.shelf.segmenter()
-    if not isinstance(segmenter, SecondLook):
-        return []
-    missed = set(segmenter.classes).intersection(VOC) - {one.label for one in found}
-    return segmenter.look_again(photo, missed, confidence=finder.confidence)
+    return look_again(segmenter, photo, set(segmenter.classes).intersection(VOC), found, confidence=finder.confidence)
 
 
 def vocabularies(records: Iterable[Record]) -> dict[str, set[int]]:

@@ -12,7 +12,7 @@ from objremove.classes import VOC
 from objremove.errors import ObjRemoveError
 from objremove.evaluation.detection import DetectionScores, labelled_classes, union_mask
 from objremove.evaluation.filling import SHEET_ROWS
-from objremove.evaluation.looks import LookScores, look_again, vocabularies
+from objremove.evaluation.looks import LookScores, second_looks, vocabularies
 from objremove.evaluation.metrics import edge
 from objremove.evaluation.rows import Row
 from objremove.evaluation.sheets import SheetRow, tinted
@@ -83,7 +83,7 @@ def evaluate_removal(
         try:
             photo, labels = photos.photo(index), photos.labels(index)
             first = finder.find(photo)
-            second = look_again(finder, photo, first)
+            second = second_looks(finder, photo, first)
         except ObjRemoveError as error:
             out.failed[record.key] = str(error)
             continue

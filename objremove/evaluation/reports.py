@@ -21,7 +21,7 @@ _REQUESTS = (
     f"Present: each class on at least {LEAST_SHARE:.0%} of a photo by its labels; answered where an instance overlaps these "
     f"pixels by an IoU above {LEAST_IOU}. Absent: each class without a labelled pixel that the photo's source labels elsewhere, "
     f"in photos of which less than {LEAST_SHARE:.0%} is unknown; every such class is asked for, none is drawn. The second look "
-    "follows where the first finds nothing of the class."
+    "follows where the first finds nothing of the class that it is sure of."
 )
 
 

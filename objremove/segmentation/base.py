@@ -37,7 +37,7 @@ class SecondLook(Protocol):
     """What a segmenter may do beside `find`: look again for what is said to be there."""
 
     def look_again(self, pixels: Pixels, labels: Collection[str], *, confidence: float | None = None) -> list[Instance]:
-        """What in `pixels` is most likely of the classes `labels`, each of which is there though `find` found none of it.
+        """What in `pixels` is most likely of the classes `labels`, each of which is there though `find` found nothing sure of it.
 
         Arguments and answer as those of `Segmenter.find`; objects of two classes may share pixels.
         """

@@ -9,7 +9,7 @@ that the overview is too coarse for, but no context, so that plain textures look
 that lie whole inside one tile, that they are sure of, and where the overview found nothing. Every class counts there,
 whichever are asked for: the same photo has the same objects, and so the same numbers, in every request.
 
-A person who names a class mostly sees one in the photo. Where the network finds none, `look_again` puts that knowledge in: the
+A person who names a class mostly sees one in the photo. Where the network is sure of none, `look_again` puts that knowledge in: the
 odds of the class rise at every pixel by the same factor (Bayes' rule with another prior, as in Saerens et al., 2002), so that an
 animal which looked a little more like a cat is found as the dog that was asked for.
 """

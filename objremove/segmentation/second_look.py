@@ -1,0 +1,48 @@
+"""When a segmenter looks a second time (`SecondLook`), and what of its answer counts.
+
+It does so for a class that is named, and of which the first look found nothing that it was sure of. What the first look found
+stays as it is; objects that lie mostly elsewhere come to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from objremove.instances import Instance
+from objremove.segmentation.base import SecondLook, Segmenter
+from objremove.types import Pixels
+
+SURE = 0.6
+"""Score from which on an object of the first look answers the request, so that nobody looks again."""
+
+
+def look_again(
+    segmenter: Segmenter,
+    pixels: Pixels,
+    labels: Collection[str],
+    found: Sequence[Instance],
+    *,
+    confidence: float | None = None,
+) -> list[Instance]:
+    """What a second look adds to `found`, the first look, of the classes `labels`; marked so.
+
+    Nothing where the segmenter has no second look, or where the first was sure of an object of each class.
+    """
+    missed = set(labels) - {one.label for one in found if one.score >= SURE}
+    if not (missed and isinstance(segmenter, SecondLook)):
+        return []
+    seen = segmenter.look_again(pixels, missed, confidence=confidence)
+    return [replace(one, second_look=True) for one in seen if _is_new(one, found)]
+
+
+def _is_new(seen: Instance, found: Sequence[Instance]) -> bool:
+    """Whether less than half of it was found of its class before."""
+    known = np.zeros(seen.size, np.bool_)
+    for one in found:
+        if one.label == seen.label:
+            one.paint(known)
+    left = seen.minus(known)
+    return left is not None and 2 * left.area > seen.area
