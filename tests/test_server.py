@@ -312,7 +312,8 @@ def test_what_is_asked_for_by_number_keeps_it(client):
         ("select", {"photo_id": "x", "point": "1,1"}, "point: no such field; did you mean points?"),
         ("remove", {"photoid": "x", "remove": "car"}, "photoid: no such field; did you mean photo_id?"),
         ("photos", {"nonsense": "1"}, "nonsense: no such field; known are photo"),
-        ("remove?format=png", {"photo_id": "x"}, "format: no such query parameter; leave it out"),
+        ("remove?colour=red", {"photo_id": "x"}, "colour: no such query parameter; leave it out"),
+        ("remove?format=png", {"photo_id": "x"}, "format: no query parameter here; send it as a field of the form"),
     ],
 )
 def test_fields_that_no_route_has_are_refused_with_what_may_be_meant(client, path, sent, says):

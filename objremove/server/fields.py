@@ -25,6 +25,8 @@ async def refuse_unknown(request: Request) -> None:
     fields = [name for schema in _forms(document, operation) for name in schema["properties"]]
     if fields:  # a route without a form reads no body
         _check(await request.form(), fields, "field")
+    if stray := [name for name in request.query_params if name in fields and name not in parameters]:
+        raise Problem(422, "invalid", f"{stray[0]}: no query parameter here; send it as a field of the form")
     _check(request.query_params, parameters, "query parameter")
 
 
