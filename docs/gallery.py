@@ -31,7 +31,7 @@ EXAMPLES = (
     Example(
         "dogs.jpg",
         "--remove dog",
-        "Both dogs go as one object, found at the second look; the boards behind them are put together from pieces that nearly meet.",
+        "Both faces are found at once, the rest of the dogs at the second look; the boards behind them are put together from pieces that nearly meet.",
     ),
     Example(
         "wine.jpg",
