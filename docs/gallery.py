@@ -31,7 +31,7 @@ EXAMPLES = (
     Example(
         "dogs.jpg",
         "--remove dog",
-        "Both faces are found at once, the rest at the second look; the boards behind the dogs are put together from pieces that nearly meet.",
+        "Both faces are found at once, the rest at the second look; the boards behind are put together from pieces that nearly meet.",
     ),
     Example(
         "wine.jpg",
