@@ -310,9 +310,12 @@ class Remover:
             found = segmenter.find(pixels, targets.labels, confidence=self.confidence)
             if not (named and self.second_look):
                 return found
-            labels = {target.label for target in targets.remove}
+            kept = {target.label for target in targets.keep}
+            # Who keeps some of what was found chooses among it: what a second look adds might hold the one that stays.
+            chosen = {one.label for one in found if targets.keep_words or one.label in kept}
+            labels = {target.label for target in targets.remove} - chosen
             seen = look_again(segmenter, pixels, labels, found, confidence=self.confidence)
-        seen = _apart_from(seen, [one for one in found if one.label in {target.label for target in targets.keep}])
+        seen = _apart_from(seen, [one for one in found if one.label in kept])
         before = {one.label for one in found}
         steps.notes += [
             f"{'more of ' if label in before else ''}{label} was found only at a second look, because it was named "

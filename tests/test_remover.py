@@ -146,6 +146,17 @@ def test_what_is_named_and_not_found_is_looked_for_again(remover):
     assert not remover(photo, "car").instances
 
 
+def test_who_keeps_some_of_what_was_found_gets_no_second_look(remover):
+    """It might hold the one that stays."""
+    toy, photo = remover.shelf.segmenter(), scene()
+    scrap, more = (Instance.from_mask(np.eye(180, 240, k, bool), label="car", score=0.5) for k in (0, 40))
+    toy.find = lambda pixels, labels, *, confidence=None: [scrap]
+    toy.look_again = lambda pixels, labels, *, confidence=None: [more] if "car" in labels else []
+    assert len(remover(photo, "car").instances) == 2, "nothing sure was found"
+    assert not remover(photo, "car", keep="car#1").instances
+    assert not remover(photo, "car", keep="largest").instances
+
+
 def test_what_is_kept_is_not_touched_by_what_goes_beside_it(remover):
     photo = scene(discs=((60, 90, 20, RED), (104, 90, 22, RED)))
     result = remover(photo, "person", keep="largest")
