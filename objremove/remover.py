@@ -8,7 +8,7 @@ This is the only place that knows the whole road. It loads its models once, on f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -314,8 +314,8 @@ class Remover:
             # Who keeps some of what was found chooses among it: what a second look adds might hold the one that stays.
             chosen = {one.label for one in found if targets.keep_words or one.label in kept}
             labels = {target.label for target in targets.remove} - chosen
-            seen = look_again(segmenter, pixels, labels, found, confidence=self.confidence)
-        seen = _apart_from(seen, [one for one in found if one.label in kept])
+            staying = [one for one in found if one.label in kept]
+            seen = look_again(segmenter, pixels, labels, found, staying=staying, confidence=self.confidence)
         before = {one.label for one in found}
         steps.notes += [
             f"{'more of ' if label in before else ''}{label} was found only at a second look, because it was named "
@@ -358,18 +358,6 @@ class Remover:
     def _known(self, *requests: Any) -> tuple[str, ...]:
         """The classes that `all` stands for; asks the segmenter only where `all` was said."""
         return self.shelf.segmenter().classes if any(says_all(request) for request in requests) else ()
-
-
-def _apart_from(seen: Sequence[Instance], staying: Sequence[Instance]) -> list[Instance]:
-    """What of the instances lies outside those that stay; not one that lies mostly within them, for it is the same object."""
-    apart = []
-    for one in seen:
-        left: Instance | None = one
-        for other in staying:
-            left = left.minus(other.mask) if left is not None else None
-        if left is not None and 2 * left.area > one.area:
-            apart.append(left)
-    return apart
 
 
 def _results(outcomes: Iterator[Outcome[None]], errors: Literal["raise", "yield"]) -> Iterator[Result | Exception]:

@@ -6,7 +6,7 @@ stays as it is; objects that lie mostly elsewhere come to it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,24 +25,27 @@ def look_again(
     labels: Collection[str],
     found: Sequence[Instance],
     *,
+    staying: Sequence[Instance] = (),
     confidence: float | None = None,
 ) -> list[Instance]:
     """What a second look adds to `found`, the first look, of the classes `labels`; marked so.
 
-    Nothing where the segmenter has no second look, or where the first was sure of an object of each class.
+    Nothing where the segmenter has no second look, or where the first was sure of an object of each class. What is `staying` in
+    the photo is cut from what is seen.
     """
     missed = set(labels) - {one.label for one in found if one.score >= SURE}
     if not (missed and isinstance(segmenter, SecondLook)):
         return []
     seen = segmenter.look_again(pixels, missed, confidence=confidence)
-    return [replace(one, second_look=True) for one in seen if _is_new(one, found)]
+    new = [one for one in seen if _apart_from(one, (known for known in found if known.label == one.label))]
+    apart = (_apart_from(one, staying) for one in new)
+    return [replace(one, second_look=True) for one in apart if one is not None]
 
 
-def _is_new(seen: Instance, found: Sequence[Instance]) -> bool:
-    """Whether less than half of it was found of its class before."""
+def _apart_from(seen: Instance, others: Iterable[Instance]) -> Instance | None:
+    """What of it lies outside the others; None where that is not the greater part: then it is one of them."""
     known = np.zeros(seen.size, np.bool_)
-    for one in found:
-        if one.label == seen.label:
-            one.paint(known)
+    for one in others:
+        one.paint(known)
     left = seen.minus(known)
-    return left is not None and 2 * left.area > seen.area
+    return left if left is not None and 2 * left.area > seen.area else None
