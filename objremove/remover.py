@@ -7,8 +7,9 @@ This is the only place that knows the whole road. It loads its models once, on f
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -35,12 +36,6 @@ __all__ = ["PhotoLike", "Remover", "Work", "remove"]
 
 PhotoLike = Any
 """A path, bytes, PIL image, (H, W[, C]) array in RGB order, CHW tensor, or an opened `Photo`."""
-
-_UNSAID: Mapping[str, Any] = {
-    **dict.fromkeys(("segmenter", "prompter", "inpainter", "device", "precision"), "auto"),
-    **{"offline": False, "seed": 0, "on_download": None},
-}
-"""What `Remover` takes for options of the models that nobody gave."""
 
 
 class Remover:
@@ -108,7 +103,8 @@ class Remover:
             "seed": seed,
             "on_download": on_download,
         }
-        said = [name for name, value in models.items() if value != _UNSAID[name]]
+        unsaid = inspect.signature(Remover.__init__).parameters
+        said = [name for name, value in models.items() if value != unsaid[name].default]
         if shelf is not None and said:
             raise UsageError(
                 f"{', '.join(said)} beside a shelf: its models were chosen when it was made; leave out either"
