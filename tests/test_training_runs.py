@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 pytest.importorskip("lightning")
 
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from objremove import inpainting, segmentation
 from objremove.cli.train import app
@@ -28,8 +29,9 @@ from objremove.training.config import InpainterConfig, SegmenterConfig, load_con
 from objremove.training.inpainter import InpainterRecipe
 from objremove.training.library import PhotoLibrary, read_records
 from objremove.training.loop import Outcome, make_fabric, train
-from objremove.training.perceptual import Backbone, SegmenterFeatures
+from objremove.training.perceptual import SegmenterFeatures, SqueezeNetFeatures
 from objremove.training.segmenter import SegmenterRecipe
+from objremove.training.teachers import Teacher, load_teacher
 
 CPU = torch.device("cpu")
 TINY_INPAINTER = [
@@ -86,9 +88,14 @@ def inpainter(photos: Path, out: Path, steps: int, settings: list[str] | None = 
 
 
 def segmenter(
-    photos: Path, out: Path, steps: int, weights: Path | None = None, teacher: Backbone | None = None
+    photos: Path,
+    out: Path,
+    steps: int,
+    weights: Path | None = None,
+    teacher: Teacher | None = None,
+    config: str = "slim-deeplab",
 ) -> tuple[Recorder, Outcome]:
-    config = load_config(SegmenterConfig, "slim-deeplab", [*TINY_SEGMENTER, f"loop.steps={steps}"])
+    config = load_config(SegmenterConfig, config, [*TINY_SEGMENTER, f"loop.steps={steps}"])
     fabric = make_fabric("cpu", config.loop.precision)
     fabric.seed_everything(0, verbose=False)
     library = PhotoLibrary(read_records([photos]), memory_gb=1)
@@ -209,7 +216,7 @@ def test_segmenter_learns_finds_and_goes_on_from_its_weights(photos: Path, tmp_p
 
 def test_a_teacher_is_foretold_and_left_behind(photos: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    teacher = SegmenterFeatures(SlimDeepLab(width=16))
+    teacher = Teacher(SegmenterFeatures(SlimDeepLab(width=16)))
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     recorder, _ = segmenter(photos, tmp_path / "run", 30, teacher=teacher)
     hints = [loss["hint"] for loss in recorder.losses]
@@ -217,6 +224,58 @@ def test_a_teacher_is_foretold_and_left_behind(photos: Path, tmp_path: Path) -> 
     assert same(before, dict(teacher.state_dict())), "the teacher is frozen"
     with safe_open(tmp_path / "run" / "segmenter.safetensors", "pt") as exported:
         assert set(exported.keys()) == SlimDeepLab(width=16).state_dict().keys()
+
+
+def test_what_a_segmenter_has_learnt_is_passed_on_where_there_are_no_labels(photos: Path, tmp_path: Path) -> None:
+    segmenter(photos, tmp_path / "teacher", 40)
+    teacher = Teacher(_slim(tmp_path / "teacher" / "segmenter.safetensors", width=16))
+    for labels in photos.glob("*.seg.png"):
+        cv2.imwrite(str(labels), np.full((64, 80), 255, np.uint8))
+        (photos / labels.name.replace(".seg.png", ".json")).write_text('{"label": "human", "classes": ["car"]}')
+    recorder, _ = segmenter(photos, tmp_path / "student", 40, teacher=teacher)
+    divergence = [loss["distillation"] for loss in recorder.losses]
+    assert np.mean(divergence[-5:]) < 0.3 * np.mean(divergence[:3])
+    assert all(loss["cross_entropy"] == 0 for loss in recorder.losses), "no pixel has a label"
+
+    photo = torch.from_numpy(cv2.imread(str(photos / "0.png"))[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
+    image = (photo - teacher.get_buffer("mean")) / teacher.get_buffer("std")
+    student = _slim(tmp_path / "student" / "segmenter.safetensors", width=16)
+    with torch.inference_mode():
+        found, expected = (network(image)["out"].argmax(1) == 7 for network in (student, teacher.network))
+    assert (found & expected).sum() > 0.6 * (found | expected).sum(), "the student finds the car of the teacher"
+
+
+def _slim(path: Path, width: int) -> SlimDeepLab:
+    network = SlimDeepLab(width=width)
+    network.load_state_dict({key: value.to(torch.get_default_dtype()) for key, value in load_file(path).items()})
+    return network.eval()
+
+
+def test_a_teacher_starts_from_squeezenet_and_is_told_by_its_keys(photos: Path, tmp_path: Path) -> None:
+    start = tmp_path / "squeezenet.safetensors"
+    features = SqueezeNetFeatures().layers.state_dict()
+    save_file({f"features.{key}": value for key, value in features.items()}, start)
+    backbone = load_teacher(start)
+    assert (backbone.channels, type(backbone.network)) == (512, SqueezeNetFeatures)
+
+    segmenter(photos, tmp_path / "run", 1, weights=start, config="squeeze-deeplab")
+    made = tmp_path / "run" / "segmenter.safetensors"
+    teacher = load_teacher(made)
+    lesson = teacher(torch.rand(2, 3, 64, 80))
+    assert (lesson.features.shape, lesson.logits.shape) == ((2, 512, 4, 5), (2, 21, 64, 80))
+    first = load_file(made)["backbone.layers.0.weight"].float()
+    assert torch.allclose(first, features["0.weight"], atol=0.02), "one step from where it began"
+
+    segmenter(photos, tmp_path / "again", 1, weights=made, config="squeeze-deeplab")
+    (tmp_path / "none.safetensors").write_bytes(b"no weights")
+    save_file({"head.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    for name, reason in (
+        ("none", "not a whole weight file"),
+        ("other", "holds no teacher"),
+        ("missing", "cannot read"),
+    ):
+        with pytest.raises(ModelError, match=reason):
+            load_teacher(tmp_path / f"{name}.safetensors")
 
 
 def test_command_line_trains_a_segmenter_that_the_package_loads(photos: Path, tmp_path: Path) -> None:

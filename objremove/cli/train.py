@@ -127,7 +127,7 @@ def segmenter(
         typer.Option(
             "--teacher",
             metavar="FILE",
-            help="A backbone whose features are learnt beside the labels: SqueezeNet 1.1 or the ADE20K encoder.",
+            help="A network to learn from beside the labels: a backbone (SqueezeNet 1.1, the ADE20K encoder) or a segmenter.",
             show_default=False,
         ),
     ] = None,
@@ -139,15 +139,15 @@ def segmenter(
     _prepare(threads)
     from objremove.training.config import SegmenterConfig, load_config
     from objremove.training.loop import make_fabric
-    from objremove.training.perceptual import load_backbone
     from objremove.training.segmenter import SegmenterRecipe
+    from objremove.training.teachers import load_teacher
 
     run = load_config(SegmenterConfig, config, settings or ())
     fabric = make_fabric(device, run.loop.precision)
     photos, judges = _libraries(data, val, run.data)
     fabric.seed_everything(run.loop.seed, verbose=False)
     recipe = SegmenterRecipe(
-        fabric, run, photos, judges, weights=init, teacher=load_backbone(teacher) if teacher else None
+        fabric, run, photos, judges, weights=init, teacher=load_teacher(teacher) if teacher else None
     )
     return _run(fabric, recipe, run, photos, out=out, minutes=minutes, resume=resume)
 

@@ -198,9 +198,18 @@ class SegmenterAugmentConfig:
 
 @dataclass(frozen=True)
 class SegmenterConfig:
-    """A run of `objremove train segmenter`; `hint` is the weight of the loss by which a teacher's features are foretold."""
+    """A run of `objremove train segmenter`.
+
+    Attributes:
+        network: what is trained: the one that ships, or a teacher for it (`training/squeeze_deeplab.py`).
+        width: channels of `slim-deeplab` at stride 4.
+        norm_momentum: share of a batch in the running statistics of the norms.
+        hint: weight of the loss by which a teacher's features are foretold.
+        distillation: weight of the divergence from a teacher's answers.
+    """
 
     loop: LoopConfig
+    network: Literal["slim-deeplab", "squeeze-deeplab"] = "slim-deeplab"
     data: DataConfig = DataConfig()
     augment: SegmenterAugmentConfig = SegmenterAugmentConfig()
     width: int = 48
@@ -209,6 +218,7 @@ class SegmenterConfig:
     gradient_clip: float = 5.0
     norm_momentum: float = 0.05
     hint: float = 1.0
+    distillation: float = 2.0
 
 
 def shipped() -> list[str]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from objremove.errors import ModelError
 from objremove.segmentation.slim_deeplab import SlimDeepLab
 
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Backbone(nn.Module, ABC):
@@ -218,8 +218,8 @@ def _difference(mine: Tensor, theirs: Tensor, normalised: bool, mask: Tensor | N
 
 
 def _register_imagenet(module: nn.Module) -> None:
-    module.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-    module.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+    module.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+    module.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
 
 def _imagenet(module: nn.Module, image: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""The class segmenter's recipe: SlimDeepLab on the 21 VOC classes.
+"""The class segmenter's recipe: SlimDeepLab, or a teacher for it, on the 21 VOC classes.
 
-Cross-entropy, class-balanced sampling, pasted rare objects and, where a teacher is at hand, its features as hints.
+Cross-entropy, class-balanced sampling, pasted rare objects and, where a teacher is at hand, its features and its answers.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from objremove.segmentation.slim_deeplab import SlimDeepLab
 from objremove.training.config import SegmenterConfig
 from objremove.training.ema import Ema
 from objremove.training.export import load_weights, write_weights
-from objremove.training.hints import HintedSegmenter, Teacher, hint_loss
 from objremove.training.library import IGNORE, Bytes, PhotoLibrary, ShapeBank, sampling_weights
-from objremove.training.perceptual import Backbone
+from objremove.training.perceptual import IMAGENET_MEAN, IMAGENET_STD
 from objremove.training.pictures import sheet
 from objremove.training.recipe import Scalars
 from objremove.training.segmenter_augment import paste_object, random_crop, recolour
+from objremove.training.squeeze_deeplab import SqueezeDeepLab
 from objremove.training.stream import Sample
+from objremove.training.teachers import TaughtSegmenter, Teacher, distillation_loss, hint_loss
 
 _RARE_SHARE = 0.04
 """Classes on a smaller share of the photos are pasted into others."""
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PREVIEW_PHOTOS = 8
 
 
 class SegmenterRecipe:
-    """Trains a `SlimDeepLab`.
+    """Trains the configured network.
 
     Args:
         fabric: launched.
         config: the run.
         library: photos with labels to train on.
         validation: photos to judge by (those labelled by hand count); None: no scores and no previews.
-        weights: start from these weights (safetensors); None: from scratch.
-        teacher: a frozen backbone whose deepest features the network also learns to foretell; None: it learns from labels only.
+        weights: start from these weights (safetensors); None: from scratch. A `SqueezeDeepLab` also starts from SqueezeNet 1.1.
+        teacher: what the network also learns from; None: it learns from labels only.
 
     Raises:
         ModelError: the weights to start from do not fit.
@@ -63,7 +63,7 @@ class SegmenterRecipe:
         validation: PhotoLibrary | None,
         *,
         weights: Path | None = None,
-        teacher: Backbone | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         self._fabric, self._config, self._library, self._validation = fabric, config, library, validation
         self._cumulative = np.cumsum(
@@ -76,26 +76,23 @@ class SegmenterRecipe:
             )
         )
         self._objects = _rare_objects(library) if config.augment.copy_paste else None
-        network = SlimDeepLab(config.width, len(VOC))
-        if weights is not None:
-            load_weights(network, weights)
+        network = _build(config, weights)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = config.norm_momentum
         layout: Any = {"memory_format": torch.channels_last}
-        self._plain: SlimDeepLab = network.to(fabric.device, **layout).train()
+        self._plain = network.to(fabric.device, **layout).train()
         self._ema = Ema(self._plain, config.loop.ema_decay)
-        self._teacher = Teacher(teacher).to(fabric.device, **layout) if teacher is not None else None
-        trained: nn.Module = self._plain
-        if self._teacher is not None:
-            trained = HintedSegmenter(self._plain, self._teacher.channels).to(fabric.device, **layout)
-        self._trained = trained
+        self._teacher = teacher.to(fabric.device, **layout) if teacher is not None else None
+        channels = 0 if teacher is None else teacher.channels
+        self._trained = trained = TaughtSegmenter(self._plain, channels).to(fabric.device, **layout)
         compiled: nn.Module = torch.compile(trained) if config.loop.compile else trained  # type: ignore[assignment]
         self._network, self._optimizer = fabric.setup(
             compiled, torch.optim.AdamW(trained.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         )
         self._mean, self._std = (
-            torch.tensor(values, device=fabric.device).view(1, 3, 1, 1) * 255 for values in (_MEAN, _STD)
+            torch.tensor(values, device=fabric.device).view(1, 3, 1, 1) * 255
+            for values in (IMAGENET_MEAN, IMAGENET_STD)
         )
 
     def sample(self, rng: np.random.Generator, size: int) -> Sample:
@@ -112,11 +109,13 @@ class SegmenterRecipe:
         for group in self._optimizer.param_groups:
             group["lr"] = self._config.lr * learning_rate
         answers = self._network(self._normalised(photos))
-        loss = F.cross_entropy(answers["out"].float(), targets.long(), ignore_index=IGNORE)
+        known = (
+            (targets != IGNORE).sum().clamp_min(1)
+        )  # a batch may be all unknown: a teacher still has something to say
+        loss = F.cross_entropy(answers["out"].float(), targets.long(), ignore_index=IGNORE, reduction="sum") / known
         scalars = {"cross_entropy": loss.detach()}
-        if self._teacher is not None:
-            hint = hint_loss(answers["hint"], self._features(photos, answers["hint"]))
-            loss, scalars["hint"] = loss + self._config.hint * hint, hint.detach()
+        for name, (weight, term) in self._taught(photos, answers).items():
+            loss, scalars[name] = loss + weight * term, term.detach()
         self._optimizer.zero_grad(set_to_none=True)
         self._fabric.backward(loss)
         self._fabric.clip_gradients(
@@ -175,16 +174,35 @@ class SegmenterRecipe:
             logits = self._ema.network(image)["out"]
         return np.asarray(logits[0].argmax(0).byte().cpu().numpy())
 
-    def _features(self, photos: Tensor, guess: Tensor) -> Tensor:
-        """What the teacher sees in (B, H, W, 3) uint8 photos, of the guess's shape."""
-        assert self._teacher is not None
+    def _taught(self, photos: Tensor, answers: Mapping[str, Tensor]) -> dict[str, tuple[float, Tensor]]:
+        """What the answers to (B, H, W, 3) uint8 photos differ from what the teacher sees in them: weight and loss by name."""
+        if self._teacher is None:
+            return {}
         with self._fabric.autocast():
-            features: Tensor = self._teacher(photos.permute(0, 3, 1, 2).float() / 255, tuple(guess.shape[-2:]))
-        return features
+            lesson = self._teacher(photos.permute(0, 3, 1, 2).float() / 255)
+        losses = {}
+        if lesson.features is not None:
+            losses["hint"] = self._config.hint, hint_loss(answers["hint"], lesson.features)
+        if lesson.logits is not None:
+            losses["distillation"] = self._config.distillation, distillation_loss(answers["out"], lesson.logits)
+        return losses
 
     def _normalised(self, photos: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 to the network's (B, 3, H, W); channels-last as it lies."""
         return (photos.permute(0, 3, 1, 2).float() - self._mean) / self._std
+
+
+def _build(config: SegmenterConfig, weights: Path | None) -> SlimDeepLab | SqueezeDeepLab:
+    """The configured network with its starting weights."""
+    if config.network == "slim-deeplab":
+        network: SlimDeepLab | SqueezeDeepLab = SlimDeepLab(config.width, len(VOC))
+    else:
+        network = SqueezeDeepLab(len(VOC))
+        if weights is not None and network.start_from(weights):
+            return network
+    if weights is not None:
+        load_weights(network, weights)
+    return network
 
 
 def _rare_objects(library: PhotoLibrary) -> ShapeBank | None:
