@@ -22,8 +22,8 @@ class Mean:
     name = "mean"
     modulo = 8
 
-    def __init__(self, hole_width=64, hole_area=10**9, window_side=256, batch_size=4):
-        self.hole_width, self.hole_area = hole_width, hole_area
+    def __init__(self, hole_width=64, sharp_width=None, hole_area=10**9, window_side=256, batch_size=4):
+        self.hole_width, self.sharp_width, self.hole_area = hole_width, sharp_width or hole_width, hole_area
         self.window_side, self.batch_size = window_side, batch_size
         self.seen = []
 

@@ -120,6 +120,10 @@ def test_safetensors_round_trip_is_half_precision_with_the_config_inside(tmp_pat
     for key, value in again.state_dict().items():
         torch.testing.assert_close(value, generator.state_dict()[key], atol=1e-3, rtol=1e-3)
     assert [p.name for p in tmp_path.iterdir()] == ["lama.safetensors"]
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode, (
+        "others may read it where they may read new files"
+    )
 
 
 def test_values_beyond_half_precision_survive_saving(tmp_path):

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from objremove.errors import ModelError
 from objremove.inpainting.base import Inpainter
 from objremove.inpainting.lama import LamaInpainter, load_generator
+from objremove.inpainting.lama.checkpoint import save_generator
+from objremove.inpainting.lama.generator import GeneratorConfig, build_generator
 
 TINY = Path(__file__).parent / "data" / "lama-tiny"
 CPU = torch.device("cpu")
@@ -21,7 +23,17 @@ INPAINTER = LamaInpainter(TINY, name="lama-tiny", device=CPU)
 
 def test_is_an_inpainter():
     assert isinstance(INPAINTER, Inpainter)
-    assert (INPAINTER.name, INPAINTER.modulo, INPAINTER.hole_width) == ("lama-tiny", 8, 250)
+    assert (INPAINTER.name, INPAINTER.modulo) == ("lama-tiny", 8)
+    assert (INPAINTER.hole_width, INPAINTER.sharp_width) == (250, 250), "as the published weights"
+
+
+def test_what_holes_weights_are_fit_for_stands_in_their_file(tmp_path):
+    generator = build_generator(GeneratorConfig(ngf=8, n_blocks=1, hole_width=40, sharp_width=20)).eval()
+    save_generator(generator, tmp_path / "small.safetensors")
+    inpainter = LamaInpainter(tmp_path / "small.safetensors", name="small", device=CPU)
+    assert (inpainter.hole_width, inpainter.sharp_width) == (40, 20)
+    with pytest.raises(ValueError, match="sharp_width"):
+        GeneratorConfig(sharp_width=0)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1 / 255)])

@@ -47,7 +47,8 @@ class GatedTelea:
     def __init__(self, device, dtype):
         self._telea = inpainting.load("telea", device=device, dtype=dtype)
         self.name, self.modulo, self.batch_size = "gated", self._telea.modulo, self._telea.batch_size
-        self.hole_width, self.hole_area = self._telea.hole_width, self._telea.hole_area
+        self.hole_width, self.sharp_width = self._telea.hole_width, self._telea.sharp_width
+        self.hole_area = self._telea.hole_area
         self.window_side = self._telea.window_side
 
     def fill(self, windows, holes):

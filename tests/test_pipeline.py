@@ -20,7 +20,7 @@ class Batched:
     """An inpainter whose answer depends on each window alone; it notes the batches that it was given."""
 
     name = "batched"
-    modulo, hole_width, hole_area, window_side, batch_size = 8, 60, 60 * 60, 128, 4
+    modulo, hole_width, sharp_width, hole_area, window_side, batch_size = 8, 60, 60, 60 * 60, 128, 4
 
     def __init__(self):
         self.batches = []

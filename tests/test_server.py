@@ -41,7 +41,7 @@ class CountedSegmenter(ColourSegmenter):
 class SlowInpainter:
     """Paints grey, one small window at a time, as slowly as a test wants: each window waits for `gate`."""
 
-    name, modulo, hole_width, hole_area, window_side, batch_size = "slow", 1, 200, 10**6, 400, 1
+    name, modulo, hole_width, sharp_width, hole_area, window_side, batch_size = "slow", 1, 200, 200, 10**6, 400, 1
     gate = threading.Semaphore(0)
     windows = 0
 

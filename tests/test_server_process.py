@@ -33,7 +33,7 @@ from objremove import plugins
 from objremove.cli.app import run
 
 class Slow:
-    name, modulo, hole_width, hole_area, window_side, batch_size = "slow", 1, 200, 10**6, 400, 1
+    name, modulo, hole_width, sharp_width, hole_area, window_side, batch_size = "slow", 1, 200, 200, 10**6, 400, 1
     def fill(self, windows, holes):
         with open("windows.txt", "a") as file:
             file.write("x")

@@ -15,6 +15,8 @@ class Inpainter(Protocol):
         name: the model's name in the registry.
         modulo: window sides must be multiples of this.
         hole_width: widest hole in pixels that it fills well; wider ones are brought to it at reduced scale.
+        sharp_width: widest hole in pixels whose texture it draws well, too; of wider ones only the structures are taken from it, and the
+            texture from the photo around.
         hole_area: most hole pixels of one part that it fills well, or in bearable time; larger ones likewise.
         window_side: longest window side in pixels that it should be given.
         batch_size: how many equal windows to hand over at once.
@@ -28,6 +30,9 @@ class Inpainter(Protocol):
 
     @property
     def hole_width(self) -> int: ...  # noqa: D102
+
+    @property
+    def sharp_width(self) -> int: ...  # noqa: D102
 
     @property
     def hole_area(self) -> int: ...  # noqa: D102

@@ -64,6 +64,11 @@ class ClassicalInpainter:
     batch_size: int = 1
     seed: int = 0
 
+    @property
+    def sharp_width(self) -> int:
+        """What is copied or spread has the texture that it has."""
+        return self.hole_width
+
     def fill(self, windows: Windows, holes: WindowHoles) -> Windows:
         """See `Inpainter.fill`."""
         pixels = np.rint(np.clip(windows, 0, 1) * 255).astype(np.uint8)

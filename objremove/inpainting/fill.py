@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from objremove.errors import UsageError
 from objremove.inpainting.base import Inpainter
 from objremove.inpainting.detail import enlarge_with_detail, reduce
+from objremove.inpainting.synthesis import synthesize
 from objremove.inpainting.tones import level_step, match_tones
 from objremove.inpainting.windows import Limits, Rect, Window, find_parts, plan_windows
 from objremove.masks import Hole
@@ -23,6 +24,9 @@ from objremove.types import Mask, Pixels, Windows
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
+
+_WORTHWHILE = 0.8
+"""A fill that can be trusted nearly to its own resolution is taken as it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +97,7 @@ class Filling:
     Attributes:
         pixels: (H, W, 3) of the source's dtype; a new array.
         windows: what is to be filled, in order of their waves.
+        sharp_width: the inpainter's.
     """
 
     def __init__(self, pixels: Pixels, hole: Hole, inpainter: Inpainter, *, hidden: Mask | None = None) -> None:
@@ -109,6 +114,7 @@ class Filling:
         self._source = pixels
         self._hole = hole
         self._hidden = hidden
+        self.sharp_width = inpainter.sharp_width
         self._todo = hole.mask.copy()
         self._top = float(np.iinfo(pixels.dtype).max)
 
@@ -186,11 +192,21 @@ class View:
     def paste(self, answer: Floats) -> None:
         """Take the inpainter's (h, w, 3) answer: correct its tones, bring it to the photo's scale, and write what is `mine`."""
         filled = match_tones(self.pixels, self.hole, answer)
-        if self.window.size != self.crop.shape[:2]:
-            composite = np.where(self.hole[:, :, None], filled, self.pixels)
+        composite = np.where(self.hole[:, :, None], filled, self.pixels)
+        trusted = self._trusted_size()
+        if trusted != self.window.size:
+            filled = synthesize(self.crop, self.unknown, reduce(composite, trusted))
+        elif trusted != self.crop.shape[:2]:
             filled = enlarge_with_detail(self.crop, self.unknown, composite, self.hole)
         picture = np.where(self.unknown[:, :, None], filled, self.crop)
         self.filling._paste(self.window, level_step(picture, self.unknown), self.mine)
+
+    def _trusted_size(self) -> tuple[int, int]:
+        """(height, width) up to which the answer can be trusted: its structures are drawn, its textures taken from the photo."""
+        height, width = self.window.size
+        depth = cv2.distanceTransform(np.pad(self.hole, 1).view(np.uint8), cv2.DIST_L2, 5)
+        share = self.filling.sharp_width / (2 * float(depth.max()))
+        return (height, width) if share > _WORTHWHILE else (round(height * share), round(width * share))
 
 
 def _ramp(window: Window, whole: Rect) -> Floats:

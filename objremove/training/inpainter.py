@@ -7,6 +7,7 @@ discriminator then learns from the very prediction that it just judged.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,7 @@ def _set_learning_rate(optimizer: _FabricOptimizer, value: float) -> None:
 
 def _start_from(network: Generator, path: Path) -> None:
     start = load_generator(path)
-    if start.config != network.config:
+    mine = network.config
+    if replace(start.config, hole_width=mine.hole_width, sharp_width=mine.sharp_width) != mine:
         raise ModelError(f"{path} is a generator of another shape than the configuration's: change [generator]")
     network.load_state_dict(start.state_dict())

@@ -10,19 +10,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from objremove.errors import ModelError
 from objremove.inpainting.lama.archive import read_archive
 from objremove.inpainting.lama.generator import Generator, GeneratorConfig, OutputActivation, build_generator
+from objremove.models.weight_file import write_halves
 
 _PREFIXES = ("", "generator.", "model.generator.", "module.generator.", "module.", "model.")
 _STATE = "state_dict."  # where a Lightning checkpoint keeps its weights
@@ -51,28 +50,14 @@ def load_generator(path: str | os.PathLike[str]) -> Generator:
 
 
 def save_generator(module: Generator, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
-    """Write the weights as fp16 safetensors, the architecture in the metadata entry `config`; the file appears whole or not at all.
+    """Write the weights as fp16 safetensors, the configuration in the metadata entry `config`; the file appears whole or not at all.
 
-    Tensors that fp16 cannot hold (beyond 65504) stay fp32. `metadata` adds entries (licence, recipe, ...).
+    Tensors that fp16 cannot hold stay fp32. `metadata` adds entries (licence, recipe, ...).
 
     Raises:
         ModelError: the file cannot be written.
     """
-    path = Path(path)
-    tensors = {key: _to_half(value.detach().cpu()) for key, value in module.state_dict().items()}
-    entries = {**(metadata or {}), "config": json.dumps(asdict(module.config))}
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise ModelError(f"cannot write weights to {path} ({error.strerror}): choose another folder") from None
-    os.close(handle)
-    try:
-        save_file(tensors, name, metadata=entries)
-        os.replace(name, path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"cannot write weights to {path} ({error}): choose another folder") from None
-    finally:
-        Path(name).unlink(missing_ok=True)
+    write_halves(module.state_dict(), Path(path), {**(metadata or {}), "config": json.dumps(asdict(module.config))})
 
 
 def _load_official_folder(folder: Path) -> Generator:
@@ -216,13 +201,6 @@ def _assemble(tensors: Mapping[str, Tensor], config: GeneratorConfig, path: Path
     values = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
     generator.load_state_dict({key: value.contiguous() for key, value in values.items()}, strict=True, assign=True)
     return generator.eval()
-
-
-def _to_half(value: Tensor) -> Tensor:
-    if not value.is_floating_point():
-        return value
-    half = value.half()
-    return half.contiguous() if bool(half.isfinite().all()) else value.float().contiguous()
 
 
 def _one_line(error: Exception) -> str:

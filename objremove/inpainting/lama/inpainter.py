@@ -22,13 +22,12 @@ class LamaInpainter:
     Attributes:
         name: the model's name in the registry.
         modulo: window sides should be multiples of this; others are padded here (bottom and right, mirrored) and cropped back.
-        hole_width: the training holes had a 95th percentile of 224 px, and quality falls from about 250 px on.
+        hole_width: as the generator's configuration says; so `sharp_width`.
         hole_area: most hole pixels of one part; a quarter of the largest window, so that context outweighs the hole.
         window_side: longest window side in pixels that it should be given.
         batch_size: how many equal windows to hand over at once.
     """
 
-    hole_width = 250
     hole_area = 512 * 512
     window_side = 1024
     batch_size = 4
@@ -50,6 +49,7 @@ class LamaInpainter:
             generator = load_generator(generator)
         self.name = name
         self.modulo = generator.config.modulo
+        self.hole_width, self.sharp_width = generator.config.hole_width, generator.config.sharp_width
         self._device = device
         self._network = fold(generator, dtype=dtype, device=device)
 

@@ -1,0 +1,111 @@
+"""Texture for fills that are only to be trusted in their structures: copies of the photo that follow a guide."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from objremove.inpainting.detail import reduce
+from objremove.inpainting.fill import fill_hole
+from objremove.inpainting.synthesis import HOLE_WIDTH, synthesize
+from objremove.masks import Hole
+
+RNG = np.random.default_rng(0)
+
+
+def disc(height, width, centre, radius):
+    y, x = np.mgrid[:height, :width]
+    return (y - centre[0]) ** 2 + (x - centre[1]) ** 2 < radius**2
+
+
+def stripes(height, width):
+    """Diagonal stripes of period 12."""
+    y, x = np.mgrid[:height, :width]
+    grey = 0.5 + 0.4 * np.sign(np.sin((x + y) * (2 * np.pi / 12) + 0.1))
+    return np.repeat(grey[:, :, None], 3, 2).astype(np.float32)
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_a_texture_goes_on_through_the_hole(scale):
+    """At scale 3 the hole is wider than HOLE_WIDTH: patches are chosen at reduced scale, and copied at full."""
+    truth = np.kron(stripes(140, 160), np.ones((scale, scale, 1), np.float32))
+    hole = disc(140 * scale, 160 * scale, (70 * scale, 80 * scale), 28 * scale)
+    assert (2 * 28 * scale > HOLE_WIDTH) == (scale == 3)
+    guide = reduce(np.where(hole[:, :, None], np.float32(0.5), truth), (70, 80))
+    filled = synthesize(truth, hole, guide)
+    assert np.abs(filled - truth)[hole].mean() < 0.08, "a pixel of displacement at most; the guide alone is off by 0.4"
+
+
+def test_the_guide_says_what_goes_where():
+    noise = RNG.normal(0, 0.05, (128, 192, 3))
+    bright = np.arange(192)[None, :, None] < 96
+    truth = (np.where(bright, 0.8, 0.2) + noise).clip(0, 1).astype(np.float32)
+    hole = disc(128, 192, (64, 96), 30)
+    for edge in (84, 96, 108):  # where the two grounds meet inside the hole
+        inside = np.where(np.arange(192)[None, :, None] < edge, np.float32(0.8), np.float32(0.2))
+        guide = reduce(np.where(hole[:, :, None], inside, truth).astype(np.float32), (32, 48))
+        middle = synthesize(truth, hole, guide)[64].mean(-1)
+        found = 66 + int(np.count_nonzero(middle[66:126] > 0.5))
+        assert abs(found - edge) <= 6
+        core = np.s_[56:72, 90:102]
+        assert synthesize(truth, hole, guide)[core].std() > 0.03, "with the photo's noise, not the guide's smoothness"
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_any_hole_is_filled_with_known_colours_only(height, width, seed):
+    rng = np.random.default_rng(seed)
+    window = rng.random((height, width, 3), dtype=np.float32) * np.float32(0.5)
+    cells = rng.random((height // 12 + 1, width // 12 + 1)) < 0.4
+    hole = np.kron(cells, np.ones((12, 12), bool))[:height, :width]
+    hole[rng.integers(height), rng.integers(width)] = True
+    window[hole] = 1  # what is to go
+    guide = np.full((max(1, height // 3), max(1, width // 3), 3), 0.25, np.float32)
+    before = window.copy()
+    filled = synthesize(window, hole, guide)
+    assert filled.shape == window.shape
+    assert filled.dtype == np.float32
+    assert filled[hole].min() >= 0
+    assert filled[hole].max() < 0.51, "nothing of the object comes back"
+    np.testing.assert_array_equal(window, before)
+
+
+def test_the_same_window_gives_the_same_fill():
+    window, hole = RNG.random((96, 96, 3), dtype=np.float32), disc(96, 96, (48, 48), 20)
+    guide = reduce(window, (24, 24))
+    np.testing.assert_array_equal(synthesize(window, hole, guide), synthesize(window, hole, guide))
+
+
+def test_where_no_whole_patch_is_known_the_guide_stays():
+    window, hole = np.zeros((20, 20, 3), np.float32), disc(20, 20, (10, 10), 9)
+    guide = np.full((5, 5, 3), 0.3, np.float32)
+    np.testing.assert_allclose(synthesize(window, hole, guide), 0.3, atol=1e-6)
+
+
+class Blurred:
+    """An inpainter that knows the mean of the surroundings, and can be trusted to hardly any detail."""
+
+    name, modulo, hole_area, window_side, batch_size = "blurred", 1, 10**9, 512, 1
+
+    def __init__(self, hole_width, sharp_width):
+        self.hole_width, self.sharp_width = hole_width, sharp_width
+
+    def fill(self, windows, holes):
+        filled = windows.copy()
+        for window, hole in zip(filled, holes, strict=True):
+            window[hole] = window[~hole].mean(axis=0)
+        return filled
+
+
+def test_an_inpainter_gets_textures_beyond_its_sharp_width_only():
+    pixels = (stripes(160, 200) * 255).astype(np.uint8)
+    hole = Hole.hard(disc(160, 200, (80, 100), 25))
+
+    def error(hole_width, sharp_width):
+        filled = fill_hole(pixels, hole, Blurred(hole_width, sharp_width)).pixels
+        assert (filled[~hole.mask] == pixels[~hole.mask]).all()
+        return np.abs(filled.astype(float) - pixels)[hole.mask].mean()
+
+    assert error(100, 100) > 80, "taken as it is"
+    assert error(100, 20) < 20
+    assert error(40, 20) < 40, "seen at reduced scale, too"
