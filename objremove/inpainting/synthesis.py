@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from objremove.inpainting.detail import enlarge, reduce
+from objremove.inpainting.tones import spread
 from objremove.types import Mask
 
 Floats = NDArray[np.float32]
@@ -44,6 +45,13 @@ GUIDE, KNOWN, SEAM, NEAR = 0.2, 3.0, 1.0, 2e-4
 """Weights of a squared difference in one working pixel: from the guide, from what is known, between two patches; and of a
 distance of 100 pixels to the place that is copied."""
 
+ROUGH = 0.7
+"""Weight of a difference in (the root of) roughness against one in colour. Smooth patches agree with each other everywhere, so that without it a
+meadow would be filled with haze of its colour."""
+
+COMMON = 24
+"""Offsets that serve the patches at the hole's edge best are tried by all: so one piece can cover much of the hole."""
+
 ROUNDS, SWEEPS = 2, 12
 """How often neighbours' places are shared, and sweeps of belief propagation each time."""
 
@@ -68,6 +76,7 @@ def synthesize(window: Floats, hole: Mask, filled: Floats) -> Floats:
         return enlarge(filled, hole.shape)
     patches = _cover(scene)
     places, costs = _first_places(scene, patches)
+    places, costs = _with_common(scene, patches.corners, places, costs)
     for _ in range(ROUNDS):
         places, costs = _shared(scene, patches, places, costs)
         beliefs = _beliefs(costs, _seams(scene, patches, places), patches.edges)
@@ -82,7 +91,8 @@ class _Scene:
 
     Attributes:
         picture: (h, w, 3), with the guide in the hole.
-        cells: (h, w, 3) means over the square right and below of every pixel, all of the resolution of the guide.
+        cells: (h, w, 6) means over the square right and below of every pixel: colours, all of the resolution of the guide, and
+            roughness.
         hole: (h, w) bool.
         whole: (h - SIDE + 1, w - SIDE + 1) bool: the patch with this corner is known.
     """
@@ -123,9 +133,16 @@ def _scene(window: Floats, hole: Mask, filled: Floats) -> _Scene | None:
     if not whole.any():
         return None
     guide = enlarge(filled, (height, width))
-    cells = cv2.boxFilter(guide, -1, (_CELL, _CELL), anchor=(0, 0), borderType=cv2.BORDER_REFLECT)
     picture = np.where(small[:, :, None], guide, known).astype(np.float32)
+    cells = np.dstack([guide, ROUGH * _roughness(picture, guide, small)])
+    cells = cv2.boxFilter(cells, -1, (_CELL, _CELL), anchor=(0, 0), borderType=cv2.BORDER_REFLECT)
     return _Scene(picture, np.asarray(cells, np.float32), small, np.asarray(whole, np.bool_))
+
+
+def _roughness(picture: Floats, guide: Floats, hole: Mask) -> Floats:
+    """(h, w, 3) how far the picture's colours are from the smooth guide's, nearby; in the hole as it is around it."""
+    detail = spread(np.abs(picture - guide), (~hole).astype(np.float32))
+    return np.sqrt(np.asarray(cv2.GaussianBlur(detail, (0, 0), _CELL), np.float32))
 
 
 def _cover(scene: _Scene) -> _Patches:
@@ -149,7 +166,7 @@ def _look(picture: NDArray[np.generic], corners: Indices, step: int, top_left: t
 
 
 def _first_places(scene: _Scene, patches: _Patches) -> tuple[Indices, Floats]:
-    """(N, LABELS, 2) places with the least costs of their own, and these costs, (N, LABELS)."""
+    """(N, LABELS, 2) places with the least costs of their own, and these costs, (N, LABELS), rising."""
     everywhere = np.argwhere(scene.whole)
     stride = math.ceil(math.sqrt(len(everywhere) / PLACES))
     candidates = everywhere[(everywhere % stride == 0).all(1)]
@@ -178,7 +195,8 @@ def _first_places(scene: _Scene, patches: _Patches) -> tuple[Indices, Floats]:
             cost = _costs(scene, corners, tried)
             better = cost < costs
             places, costs = np.where(better[:, :, None], tried, places), np.where(better, cost, costs)
-    return places, costs
+    order = np.argsort(costs, axis=1)
+    return np.take_along_axis(places, order[:, :, None], 1), np.take_along_axis(costs, order, 1)
 
 
 def _costs(scene: _Scene, corners: Indices, places: Indices) -> Floats:
@@ -206,23 +224,31 @@ def _squared(ours: Floats, theirs: Floats) -> Floats:
     return np.asarray((ours**2).sum(1)[:, None] + (theirs**2).sum(1) - 2 * products, np.float32)
 
 
-def _shared(scene: _Scene, patches: _Patches, places: Indices, costs: Floats) -> tuple[Indices, Floats]:
-    """Add to every patch's places the first ones of its neighbours, moved along."""
-    corners = patches.corners
-    best = places[:, :SHARED] if len(places[0]) <= SHARED else _cheapest(places, costs)
-    moved = [best[to] + (corners - corners[to])[:, None] for to in patches.neighbours]
-    added = np.concatenate(moved, axis=1)
+def _with_common(scene: _Scene, corners: Indices, places: Indices, costs: Floats) -> tuple[Indices, Floats]:
+    """Add to every patch's places those at the offsets that patches with known pixels favour (after He and Sun, "Statistics of
+    Patch Offsets for Image Completion", 2012)."""
+    edge = _known(scene, corners).any(1)
+    offsets = places[edge, :SHARED] - corners[edge, None]
+    found, counts = np.unique(offsets.reshape(-1, 2) // 2 * 2, axis=0, return_counts=True)
+    added = corners[:, None] + found[np.argsort(-counts, kind="stable")[:COMMON]]
+    return _joined(scene, corners, places, costs, added)
+
+
+def _joined(scene: _Scene, corners: Indices, places: Indices, costs: Floats, added: Indices) -> tuple[Indices, Floats]:
     prices = _costs(scene, corners, added)
-    alone = np.repeat(patches.neighbours.T < 0, best.shape[1], axis=1)
-    prices[alone] = _IMPOSSIBLE
     # What is impossible must still be a place that can be looked at.
     added = np.where((prices >= _IMPOSSIBLE)[:, :, None], places[:, :1], added)
     return np.concatenate([places, added], axis=1), np.concatenate([costs, prices], axis=1)
 
 
-def _cheapest(places: Indices, costs: Floats) -> Indices:
-    order = np.argsort(costs, axis=1)[:, :SHARED]
-    return np.take_along_axis(places, order[:, :, None], 1)
+def _shared(scene: _Scene, patches: _Patches, places: Indices, costs: Floats) -> tuple[Indices, Floats]:
+    """Add to every patch's places the first, best ones of its neighbours, moved along."""
+    corners, best = patches.corners, places[:, :SHARED]
+    # Who has no neighbour there is given a place outside the window.
+    moved = [
+        np.where((to >= 0)[:, None, None], best[to] + (corners - corners[to])[:, None], -1) for to in patches.neighbours
+    ]
+    return _joined(scene, corners, places, costs, np.concatenate(moved, axis=1))
 
 
 def _seams(scene: _Scene, patches: _Patches, places: Indices) -> Floats:

@@ -45,8 +45,8 @@ def match_tones(view: Floats, hole: Mask, answer: Floats) -> Floats:
     ring = (distance > 0) & (distance <= TONE_RING) & (np.abs(error).max(axis=2) <= TONE_LIMIT)
     if not ring.any():
         return answer
-    spread = _spread(np.where(ring[:, :, None], error, np.float32(0)), ring.astype(np.float32))
-    return np.asarray(np.clip(answer + cv2.GaussianBlur(spread, (0, 0), 3), 0, 1), np.float32)
+    carried = spread(np.where(ring[:, :, None], error, np.float32(0)), ring.astype(np.float32))
+    return np.asarray(np.clip(answer + cv2.GaussianBlur(carried, (0, 0), 3), 0, 1), np.float32)
 
 
 def level_step(picture: Floats, hole: Mask) -> Floats:
@@ -79,8 +79,8 @@ def _level(picture: Floats, hole: Mask) -> Floats:
     inner, outer = (depth > 0) & (depth <= STEP_RING), (outside > 0) & (outside <= STEP_RING)
     step = _mean_near(picture, outer) - _mean_near(picture, inner)
     edge = hole & (depth <= 1.5) & (np.abs(step).max(axis=2) <= STEP_LIMIT)
-    spread = _spread(np.where(edge[:, :, None], step, np.float32(0)), edge.astype(np.float32))
-    levelled = np.clip(picture + cv2.GaussianBlur(spread, (0, 0), 1), 0, 1)
+    carried = spread(np.where(edge[:, :, None], step, np.float32(0)), edge.astype(np.float32))
+    levelled = np.clip(picture + cv2.GaussianBlur(carried, (0, 0), 1), 0, 1)
     return np.asarray(np.where(hole[:, :, None], levelled, picture), np.float32)
 
 
@@ -91,7 +91,7 @@ def _mean_near(picture: Floats, among: Mask) -> Floats:
     return np.asarray(near / np.maximum(cv2.GaussianBlur(weight, (0, 0), 1), 1e-4)[:, :, None], np.float32)
 
 
-def _spread(values: Floats, weight: Floats) -> Floats:
+def spread(values: Floats, weight: Floats) -> Floats:
     """Carry values from where weight is 1 over the whole plane by a pull-push pyramid (Gortler et al., 1996)."""
     height, width = weight.shape
     if min(height, width) <= 2:
@@ -101,6 +101,6 @@ def _spread(values: Floats, weight: Floats) -> Floats:
     below = cv2.resize(weight, half, interpolation=cv2.INTER_AREA)
     sums = cv2.resize(values * weight[:, :, None], half, interpolation=cv2.INTER_AREA)
     means = np.asarray(sums / np.maximum(below, 1e-6)[:, :, None], np.float32)
-    coarse = _spread(means, np.asarray(np.minimum(1, 4 * below), np.float32))
+    coarse = spread(means, np.asarray(np.minimum(1, 4 * below), np.float32))
     up = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(weight[:, :, None] * values + (1 - weight[:, :, None]) * up, np.float32)
