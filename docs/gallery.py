@@ -73,7 +73,7 @@ def main() -> None:
         "# Gallery",
         "",
         "Before | mask | after. Made by `python docs/gallery.py` with what ships in the package: the embedded segmenter,",
-        "GrabCut for boxes, shift-map for filling. With SAM and big-lama on the machine the same commands do better.",
+        "GrabCut for boxes, the compact LaMa for filling. With SAM and big-lama on the machine the same commands do better.",
         "Photos: [samples/README.md](../samples/README.md).",
     ]
     with tempfile.TemporaryDirectory() as folder:

@@ -32,8 +32,11 @@ def test_what_holes_weights_are_fit_for_stands_in_their_file(tmp_path):
     save_generator(generator, tmp_path / "small.safetensors")
     inpainter = LamaInpainter(tmp_path / "small.safetensors", name="small", device=CPU)
     assert (inpainter.hole_width, inpainter.sharp_width) == (40, 20)
+    assert inpainter.batch_size == 1, "textures are chosen: a batch must not change the choice"
     with pytest.raises(ValueError, match="sharp_width"):
         GeneratorConfig(sharp_width=0)
+    with pytest.raises(ValueError, match="above hole_width"):
+        GeneratorConfig(hole_width=40)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1 / 255)])

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from objremove.inpainting import fill, synthesis
 from objremove.inpainting.detail import reduce
 from objremove.inpainting.fill import fill_hole
 from objremove.inpainting.synthesis import HOLE_WIDTH, synthesize
@@ -32,7 +33,7 @@ def test_a_texture_goes_on_through_the_hole(scale):
     hole = disc(140 * scale, 160 * scale, (70 * scale, 80 * scale), 28 * scale)
     assert (2 * 28 * scale > HOLE_WIDTH) == (scale == 3)
     guide = reduce(np.where(hole[:, :, None], np.float32(0.5), truth), (70, 80))
-    filled = synthesize(truth, hole, guide)
+    filled = synthesize(truth, hole, hole, guide)
     assert np.abs(filled - truth)[hole].mean() < 0.08, "a pixel of displacement at most; the guide alone is off by 0.4"
 
 
@@ -44,11 +45,13 @@ def test_the_guide_says_what_goes_where():
     for edge in (84, 96, 108):  # where the two grounds meet inside the hole
         inside = np.where(np.arange(192)[None, :, None] < edge, np.float32(0.8), np.float32(0.2))
         guide = reduce(np.where(hole[:, :, None], inside, truth).astype(np.float32), (32, 48))
-        middle = synthesize(truth, hole, guide)[64].mean(-1)
+        middle = synthesize(truth, hole, hole, guide)[64].mean(-1)
         found = 66 + int(np.count_nonzero(middle[66:126] > 0.5))
         assert abs(found - edge) <= 6
         core = np.s_[56:72, 90:102]
-        assert synthesize(truth, hole, guide)[core].std() > 0.03, "with the photo's noise, not the guide's smoothness"
+        assert synthesize(truth, hole, hole, guide)[core].std() > 0.03, (
+            "with the photo's noise, not the guide's smoothness"
+        )
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 2**32 - 1))
@@ -62,24 +65,51 @@ def test_any_hole_is_filled_with_known_colours_only(height, width, seed):
     window[hole] = 1  # what is to go
     guide = np.full((max(1, height // 3), max(1, width // 3), 3), 0.25, np.float32)
     before = window.copy()
-    filled = synthesize(window, hole, guide)
+    filled = synthesize(window, hole, hole, guide)
+    if filled is None:  # nothing that is whole enough to be copied
+        return
     assert filled.shape == window.shape
     assert filled.dtype == np.float32
     assert filled[hole].min() >= 0
     assert filled[hole].max() < 0.51, "nothing of the object comes back"
+    assert filled[hole].std() > 0.05, "it is the photo's noise, not the guide"
     np.testing.assert_array_equal(window, before)
 
 
 def test_the_same_window_gives_the_same_fill():
     window, hole = RNG.random((96, 96, 3), dtype=np.float32), disc(96, 96, (48, 48), 20)
     guide = reduce(window, (24, 24))
-    np.testing.assert_array_equal(synthesize(window, hole, guide), synthesize(window, hole, guide))
+    np.testing.assert_array_equal(synthesize(window, hole, hole, guide), synthesize(window, hole, hole, guide))
 
 
-def test_where_no_whole_patch_is_known_the_guide_stays():
+def test_without_a_whole_patch_there_is_nothing_to_copy():
     window, hole = np.zeros((20, 20, 3), np.float32), disc(20, 20, (10, 10), 9)
-    guide = np.full((5, 5, 3), 0.3, np.float32)
-    np.testing.assert_allclose(synthesize(window, hole, guide), 0.3, atol=1e-6)
+    assert synthesize(window, hole, hole, np.full((5, 5, 3), 0.3, np.float32)) is None
+
+
+def test_what_is_unknown_is_not_copied_and_only_the_hole_is_covered():
+    truth = stripes(120, 160)
+    hole, hidden = disc(120, 160, (60, 60), 15), np.zeros((120, 160), bool)
+    hidden[:, 110:] = True
+    window = np.where(hidden[:, :, None], np.float32(0.123), truth)
+    unknown = hole | hidden
+    guide = np.where(unknown[:, :, None], np.float32(0.5), truth)
+    filled = synthesize(window, unknown, hole, reduce(guide, (30, 40)))
+    assert np.abs(filled - truth)[hole].mean() < 0.04
+    assert not (np.abs(filled[hole] - 0.123) < 1e-3).any()
+    assert np.abs(filled - 0.5)[:, 140:].max() < 0.1, "beyond the hole the guide stays"
+
+
+def test_scattered_holes_take_bounded_time(monkeypatch):
+    seen = []
+    cover = synthesis._cover
+    monkeypatch.setattr(synthesis, "_cover", lambda *given: seen.append(cover(*given)) or seen[-1])
+    hole = np.zeros((600, 600), bool)
+    hole[20::40, :] = True
+    hole[280:320, 280:320] = True
+    window = RNG.random((600, 600, 3), dtype=np.float32)
+    assert synthesize(window, hole, hole, reduce(window, (150, 150))) is not None
+    assert len(seen[0].corners) > synthesis.MOST_PATCHES >= len(seen[-1].corners)
 
 
 class Blurred:
@@ -109,3 +139,28 @@ def test_an_inpainter_gets_textures_beyond_its_sharp_width_only():
     assert error(100, 100) > 80, "taken as it is"
     assert error(100, 20) < 20
     assert error(40, 20) < 40, "seen at reduced scale, too"
+
+
+def test_a_thin_part_is_taken_as_it_is_beside_one_that_is_hidden_or_wide(monkeypatch):
+    """Whose textures can be trusted is told by the part that is filled, not by all that is unknown in its window."""
+    covered = []
+    monkeypatch.setattr(fill, "synthesize", lambda *given: covered.append(given[2].sum()) or synthesize(*given))
+    pixels = (stripes(200, 400) * 255).astype(np.uint8)
+    scratch, hidden = np.zeros((2, 200, 400), bool)
+    scratch[97:103, 80:220] = True
+    hidden[:, 240:] = True
+    fill_hole(pixels, Hole.hard(scratch), Blurred(100, 20), hidden=hidden)
+    assert not covered
+    wide = disc(200, 400, (100, 340), 25)
+    fill_hole(pixels, Hole.hard(scratch | wide), Blurred(100, 20))
+    assert covered == [wide.sum()]
+
+
+def test_a_cell_without_a_pixel_of_its_part_is_no_error():
+    """Parts are told apart on a grid in photos above 2048 px: a cell can touch one and hold none of its pixels."""
+    pixels = np.full((2100, 4200, 3), 90, np.uint8)
+    mask = np.zeros((2100, 4200), bool)
+    rows = np.arange(4200) * 2000 // 4200
+    mask[rows, np.arange(4200)] = True
+    filled = fill_hole(pixels, Hole.hard(mask), Blurred(40, 20)).pixels
+    assert (filled == 90).all()

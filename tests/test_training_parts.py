@@ -212,10 +212,11 @@ def test_learning_rate_rises_and_falls() -> None:
 
 
 def test_every_shipped_configuration_loads() -> None:
-    assert set(shipped()) == {"big-lama", "lama-compact", "slim-deeplab"}
+    assert set(shipped()) == {"big-lama", "lama-compact", "slim-deeplab", "squeeze-deeplab"}
     big = load_config(InpainterConfig, "big-lama")
     assert (big.losses.perceptual, big.losses.r1, big.loop.curve, big.generator.n_blocks) == (30, 0.001, "constant", 18)
     assert load_config(InpainterConfig, "lama-compact").generator.ngf == 32
+    assert load_config(SegmenterConfig, "squeeze-deeplab").network == "squeeze-deeplab"
     assert load_config(SegmenterConfig, "slim-deeplab", ["loop.batch=8"]).loop.batch == 8
 
 

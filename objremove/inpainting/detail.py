@@ -14,6 +14,7 @@ import math
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from objremove.types import Mask, Windows
@@ -73,6 +74,12 @@ def enlarge_with_detail(window: Floats, hole: Mask, filled: Floats, reduced_hole
     return np.clip(smooth, 0, 1, out=smooth)
 
 
+def product(left: Floats, right: Floats) -> Floats:
+    """Product of (stacks of) float32 matrices on torch's threads: those of NumPy's BLAS cannot be bounded, and thrash on a busy machine."""
+    answer: Floats = torch.matmul(*(torch.from_numpy(np.ascontiguousarray(each)) for each in (left, right))).numpy()
+    return answer
+
+
 def _bounds(hole: Mask) -> tuple[slice, slice]:
     """Rows and columns that hold the hole."""
     rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
@@ -115,7 +122,7 @@ def _nearest(image: Floats, targets: NDArray[np.intp], candidates: NDArray[np.in
     # The nearest one has the greatest 2 a.b - b.b: with b.b as one more coordinate that is a single product of matrices.
     theirs = np.hstack([2 * theirs, -(theirs**2).sum(axis=1, keepdims=True)]).astype(np.float32)
     ours = np.hstack([ours, np.ones((len(ours), 1))]).astype(np.float32)
-    chunks = [(ours[first : first + 256] @ theirs.T).argmax(axis=1) for first in range(0, len(ours), 256)]
+    chunks = [product(ours[first : first + 256], theirs.T).argmax(axis=1) for first in range(0, len(ours), 256)]
     return np.concatenate(chunks)
 
 

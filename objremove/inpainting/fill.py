@@ -26,7 +26,7 @@ Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 
 _WORTHWHILE = 0.8
-"""A fill that can be trusted nearly to its own resolution is taken as it is."""
+"""A fill that can be trusted at this share of its size, or more, is taken as it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,6 @@ class Filling:
     Attributes:
         pixels: (H, W, 3) of the source's dtype; a new array.
         windows: what is to be filled, in order of their waves.
-        sharp_width: the inpainter's.
     """
 
     def __init__(self, pixels: Pixels, hole: Hole, inpainter: Inpainter, *, hidden: Mask | None = None) -> None:
@@ -114,7 +113,7 @@ class Filling:
         self._source = pixels
         self._hole = hole
         self._hidden = hidden
-        self.sharp_width = inpainter.sharp_width
+        self._sharp_width = inpainter.sharp_width
         self._todo = hole.mask.copy()
         self._top = float(np.iinfo(pixels.dtype).max)
 
@@ -137,6 +136,11 @@ class Filling:
             seen = unknown | self._hidden[y0:y1, x0:x1]
             unknown = unknown if seen.all() else seen
         return View(self, window, crop, unknown, mine, *_at_scale(crop, unknown, window.size))
+
+    def trusted(self, window: Window) -> float:
+        """At what share of the window's size its fill can be trusted in all that it shows; 1 or more: as it is."""
+        width = max(self._parts.widths[part - 1] for part in window.parts)
+        return self._sharp_width / (width * window.scale)
 
     def _paste(self, window: Window, answer: Floats, mine: Mask) -> None:
         x0, y0, x1, y1 = window.rect
@@ -191,22 +195,26 @@ class View:
 
     def paste(self, answer: Floats) -> None:
         """Take the inpainter's (h, w, 3) answer: correct its tones, bring it to the photo's scale, and write what is `mine`."""
+        if (
+            not self.mine.any()
+        ):  # parts are told apart on a grid: a cell may touch one without holding any of its pixels
+            return
         filled = match_tones(self.pixels, self.hole, answer)
-        composite = np.where(self.hole[:, :, None], filled, self.pixels)
-        trusted = self._trusted_size()
-        if trusted != self.window.size:
-            filled = synthesize(self.crop, self.unknown, reduce(composite, trusted))
-        elif trusted != self.crop.shape[:2]:
-            filled = enlarge_with_detail(self.crop, self.unknown, composite, self.hole)
-        picture = np.where(self.unknown[:, :, None], filled, self.crop)
+        textured = self._textured(np.where(self.hole[:, :, None], filled, self.pixels))
+        picture = np.where(self.unknown[:, :, None], textured, self.crop)
         self.filling._paste(self.window, level_step(picture, self.unknown), self.mine)
 
-    def _trusted_size(self) -> tuple[int, int]:
-        """(height, width) up to which the answer can be trusted: its structures are drawn, its textures taken from the photo."""
-        height, width = self.window.size
-        depth = cv2.distanceTransform(np.pad(self.hole, 1).view(np.uint8), cv2.DIST_L2, 5)
-        share = self.filling.sharp_width / (2 * float(depth.max()))
-        return (height, width) if share > _WORTHWHILE else (round(height * share), round(width * share))
+    def _textured(self, composite: Floats) -> Floats:
+        """The filled view at the crop's own scale, with the textures that the inpainter doesn't draw; only the hole counts."""
+        share = self.filling.trusted(self.window)
+        if share < _WORTHWHILE:
+            height, width = (max(1, round(side * share)) for side in self.window.size)
+            textured = synthesize(self.crop, self.unknown, self.mine, reduce(composite, (height, width)))
+            if textured is not None:
+                return textured
+        if self.window.size == self.crop.shape[:2]:
+            return composite
+        return enlarge_with_detail(self.crop, self.unknown, composite, self.hole)
 
 
 def _ramp(window: Window, whole: Rect) -> Floats:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from objremove.inpainting.detail import enlarge, reduce
+from objremove.inpainting.detail import enlarge, product, reduce
 from objremove.inpainting.tones import spread
 from objremove.types import Mask
 
@@ -29,8 +29,11 @@ SIDE = 16
 STEP = 8
 """Distance of neighbouring patches."""
 
-HOLE_WIDTH, HOLE_AREA = 100, 40_000
-"""Wider or larger holes are worked on at reduced scale: patches then hold larger pieces, and their number stays bounded."""
+HOLE_WIDTH = 100
+"""Wider holes are worked on at reduced scale: patches then hold larger pieces."""
+
+MOST_PATCHES = 1200
+"""So are holes that would take more patches than this: it bounds time and memory."""
 
 PLACES = 12_000
 """Places that every patch may be copied from at first; then the best ones' neighbours are tried, too."""
@@ -46,8 +49,8 @@ GUIDE, KNOWN, SEAM, NEAR = 0.2, 3.0, 1.0, 2e-4
 distance of 100 pixels to the place that is copied."""
 
 ROUGH = 0.7
-"""Weight of a difference in (the root of) roughness against one in colour. Smooth patches agree with each other everywhere, so that without it a
-meadow would be filled with haze of its colour."""
+"""Weight of a difference in (the root of) roughness against one in colour. Smooth patches agree with each other everywhere, so that
+without it a meadow would be filled with haze of its colour."""
 
 COMMON = 24
 """Offsets that serve the patches at the hole's edge best are tried by all: so one piece can cover much of the hole."""
@@ -60,21 +63,30 @@ _THIN = 2  # every second pixel of each side tells how two patches differ
 _IMPOSSIBLE = np.float32(1e6)
 
 
-def synthesize(window: Floats, hole: Mask, filled: Floats) -> Floats:
+def synthesize(window: Floats, unknown: Mask, hole: Mask, filled: Floats) -> Floats | None:
     """Cover a hole with patches of the photo that follow a fill.
 
     Args:
-        window: (H, W, 3) float32 in 0..1; what it holds in the hole doesn't matter.
-        hole: (H, W) bool.
-        filled: (h, w, 3) float32 in 0..1, the window with its hole filled, reduced until all of the fill can be trusted.
+        window: (H, W, 3) float32 in 0..1; what it holds where it is unknown doesn't matter.
+        unknown: (H, W) bool, what may not be copied.
+        hole: (H, W) bool, what of it is to be covered; not empty.
+        filled: (h, w, 3) float32 in 0..1, the window with all that is unknown filled, reduced until all of the fill can be trusted.
 
     Returns:
-        (H, W, 3) float32 in 0..1, to be used within the hole. Where no whole patch is known, the fill enlarged.
+        (H, W, 3) float32 in 0..1, to be used where the window is unknown: patches in the hole, the fill enlarged elsewhere. None where
+        no patch is wholly known.
     """
-    scene = _scene(window, hole, filled)
-    if scene is None:
-        return enlarge(filled, hole.shape)
-    patches = _cover(scene)
+    depth = cv2.distanceTransform(np.pad(hole, 1).view(np.uint8), cv2.DIST_L2, 5)
+    scale = min(1.0, HOLE_WIDTH / (2 * float(depth.max())))
+    while True:
+        scene = _scene(window, unknown, filled, scale)
+        if scene is None:
+            return None
+        patches = _cover(scene, _shrunk(hole, scene.unknown.shape) > 0)
+        excess = len(patches.corners) / MOST_PATCHES
+        if excess <= 1:
+            break
+        scale *= 0.95 / math.sqrt(excess)
     places, costs = _first_places(scene, patches)
     places, costs = _with_common(scene, patches.corners, places, costs)
     for _ in range(ROUNDS):
@@ -82,7 +94,7 @@ def synthesize(window: Floats, hole: Mask, filled: Floats) -> Floats:
         beliefs = _beliefs(costs, _seams(scene, patches, places), patches.edges)
         best = np.argsort(beliefs, axis=1)[:, :LABELS]
         places, costs = np.take_along_axis(places, best[:, :, None], 1), np.take_along_axis(costs, best, 1)
-    return _composed(window, hole, filled, scene, patches.corners, places[:, 0])
+    return _composed(window, unknown, filled, scene, patches.corners, places[:, 0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,16 +102,16 @@ class _Scene:
     """The window at working scale.
 
     Attributes:
-        picture: (h, w, 3), with the guide in the hole.
+        picture: (h, w, 3), with the guide where it is unknown.
         cells: (h, w, 6) means over the square right and below of every pixel: colours, all of the resolution of the guide, and
             roughness.
-        hole: (h, w) bool.
+        unknown: (h, w) bool.
         whole: (h - SIDE + 1, w - SIDE + 1) bool: the patch with this corner is known.
     """
 
     picture: Floats
     cells: Floats
-    hole: Mask
+    unknown: Mask
     whole: Mask
 
 
@@ -118,37 +130,46 @@ class _Patches:
     neighbours: Indices
 
 
-def _scene(window: Floats, hole: Mask, filled: Floats) -> _Scene | None:
+def _scene(window: Floats, unknown: Mask, filled: Floats, scale: float) -> _Scene | None:
     """None where no patch is wholly known."""
-    depth = cv2.distanceTransform(np.pad(hole, 1).view(np.uint8), cv2.DIST_L2, 5)
-    scale = min(1.0, HOLE_WIDTH / (2 * float(depth.max())), math.sqrt(HOLE_AREA / np.count_nonzero(hole)))
-    height, width = (round(side * scale) for side in hole.shape)
-    if min(height, width) < SIDE:
+    size = (round(unknown.shape[0] * scale), round(unknown.shape[1] * scale))
+    if min(size) < SIDE:
         return None
-    share = cv2.resize(hole.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)[:, :, None]
-    known = reduce(np.where(hole[:, :, None], np.float32(0), window), (height, width)) / np.maximum(1 - share, 1e-3)
-    small = np.ascontiguousarray(share[:, :, 0] > 0)
-    holes = cv2.integral(small.view(np.uint8))
-    whole = holes[SIDE:, SIDE:] - holes[:-SIDE, SIDE:] - holes[SIDE:, :-SIDE] + holes[:-SIDE, :-SIDE] == 0
+    share = _shrunk(unknown, size)
+    small = share > 0
+    whole = ~_touching(small)
     if not whole.any():
         return None
-    guide = enlarge(filled, (height, width))
+    known = reduce(np.where(unknown[:, :, None], np.float32(0), window), size) / np.maximum(1 - share, 1e-3)[:, :, None]
+    guide = enlarge(filled, size)
     picture = np.where(small[:, :, None], guide, known).astype(np.float32)
     cells = np.dstack([guide, ROUGH * _roughness(picture, guide, small)])
     cells = cv2.boxFilter(cells, -1, (_CELL, _CELL), anchor=(0, 0), borderType=cv2.BORDER_REFLECT)
-    return _Scene(picture, np.asarray(cells, np.float32), small, np.asarray(whole, np.bool_))
+    return _Scene(picture, np.asarray(cells, np.float32), small, whole)
 
 
-def _roughness(picture: Floats, guide: Floats, hole: Mask) -> Floats:
-    """(h, w, 3) how far the picture's colours are from the smooth guide's, nearby; in the hole as it is around it."""
-    detail = spread(np.abs(picture - guide), (~hole).astype(np.float32))
+def _shrunk(mask: Mask, size: tuple[int, int]) -> Floats:
+    """(h, w) share of the mask in each pixel of `size`."""
+    return np.asarray(cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _touching(mask: Mask) -> Mask:
+    """(h - SIDE + 1, w - SIDE + 1) bool: the patch with this corner holds a pixel of the mask."""
+    sums = cv2.integral(mask.view(np.uint8))
+    counts = sums[SIDE:, SIDE:] - sums[:-SIDE, SIDE:] - sums[SIDE:, :-SIDE] + sums[:-SIDE, :-SIDE]
+    return np.asarray(counts > 0, np.bool_)
+
+
+def _roughness(picture: Floats, guide: Floats, unknown: Mask) -> Floats:
+    """(h, w, 3) how far the picture's colours are from the smooth guide's, nearby; where it is unknown, as around it."""
+    detail = spread(np.abs(picture - guide), (~unknown).astype(np.float32))
     return np.sqrt(np.asarray(cv2.GaussianBlur(detail, (0, 0), _CELL), np.float32))
 
 
-def _cover(scene: _Scene) -> _Patches:
-    height, width = scene.hole.shape
+def _cover(scene: _Scene, hole: Mask) -> _Patches:
+    height, width = hole.shape
     rows, columns = (np.unique(np.append(np.arange(0, side - SIDE, STEP), side - SIDE)) for side in (height, width))
-    inside = ~scene.whole[rows][:, columns]
+    inside = _touching(hole)[rows][:, columns]
     numbers = np.full((len(rows) + 2, len(columns) + 2), -1, np.intp)  # with a frame of nobody
     numbers[1:-1, 1:-1][inside] = np.arange(np.count_nonzero(inside))
     index = np.argwhere(inside)
@@ -183,7 +204,7 @@ def _first_places(scene: _Scene, patches: _Patches) -> tuple[Indices, Floats]:
         cost = GUIDE * _CELL**2 * _squared(ours[part], theirs)
         # |known * (pixels - copy)|^2 for all pairs at once
         mine = pixels[part] * known[part]
-        edge = (mine**2).sum(1)[:, None] - 2 * mine @ copies.T + known[part] @ (copies**2).T
+        edge = (mine**2).sum(1)[:, None] - 2 * product(mine, copies.T) + product(known[part], (copies**2).T)
         away = np.sqrt(_squared(corners[part].astype(np.float32), candidates.astype(np.float32)).clip(0))
         cost += KNOWN * _THIN**2 * edge + NEAR / 100 * SIDE**2 * away
         best[part] = np.argpartition(cost, count - 1, axis=1)[:, :count]
@@ -215,13 +236,12 @@ def _costs(scene: _Scene, corners: Indices, places: Indices) -> Floats:
 
 def _known(scene: _Scene, corners: Indices) -> Floats:
     """1 for each value of `_look(scene.picture, corners, _THIN)` that is known, else 0."""
-    return np.repeat(1 - _look(scene.hole, corners, _THIN), 3, axis=-1)
+    return np.repeat(1 - _look(scene.unknown, corners, _THIN), 3, axis=-1)
 
 
 def _squared(ours: Floats, theirs: Floats) -> Floats:
     """(N, M) squared distances of (N, D) and (M, D) vectors."""
-    products = ours @ theirs.T
-    return np.asarray((ours**2).sum(1)[:, None] + (theirs**2).sum(1) - 2 * products, np.float32)
+    return np.asarray((ours**2).sum(1)[:, None] + (theirs**2).sum(1) - 2 * product(ours, theirs.T), np.float32)
 
 
 def _with_common(scene: _Scene, corners: Indices, places: Indices, costs: Floats) -> tuple[Indices, Floats]:
@@ -229,7 +249,7 @@ def _with_common(scene: _Scene, corners: Indices, places: Indices, costs: Floats
     Patch Offsets for Image Completion", 2012)."""
     edge = _known(scene, corners).any(1)
     offsets = places[edge, :SHARED] - corners[edge, None]
-    found, counts = np.unique(offsets.reshape(-1, 2) // 2 * 2, axis=0, return_counts=True)
+    found, counts = np.unique(offsets.reshape(-1, 2), axis=0, return_counts=True)
     added = corners[:, None] + found[np.argsort(-counts, kind="stable")[:COMMON]]
     return _joined(scene, corners, places, costs, added)
 
@@ -238,7 +258,19 @@ def _joined(scene: _Scene, corners: Indices, places: Indices, costs: Floats, add
     prices = _costs(scene, corners, added)
     # What is impossible must still be a place that can be looked at.
     added = np.where((prices >= _IMPOSSIBLE)[:, :, None], places[:, :1], added)
-    return np.concatenate([places, added], axis=1), np.concatenate([costs, prices], axis=1)
+    places, costs = np.concatenate([places, added], axis=1), np.concatenate([costs, prices], axis=1)
+    costs[_repeated(places)] = _IMPOSSIBLE
+    return places, costs
+
+
+def _repeated(places: Indices) -> Mask:
+    """(N, L) bool: an earlier one of the patch's (N, L, 2) places is the same."""
+    keys = places[..., 0] * (places[..., 1].max() + 1) + places[..., 1]
+    order = np.argsort(keys, axis=1, kind="stable")
+    sorted_keys = np.take_along_axis(keys, order, 1)
+    repeated = np.zeros(keys.shape, np.bool_)
+    np.put_along_axis(repeated, order[:, 1:], sorted_keys[:, 1:] == sorted_keys[:, :-1], 1)
+    return repeated
 
 
 def _shared(scene: _Scene, patches: _Patches, places: Indices, costs: Floats) -> tuple[Indices, Floats]:
@@ -263,7 +295,7 @@ def _seams(scene: _Scene, patches: _Patches, places: Indices) -> Floats:
         behind = _look(scene.picture, places[first[same]], _THIN, (down, right))
         before = _look(scene.picture, places[second[same]] - (down, right), _THIN, (down, right))
         squares = (behind**2).sum(-1)[:, :, None] + (before**2).sum(-1)[:, None, :]
-        seams[same] = SEAM * _THIN**2 * np.maximum(squares - 2 * behind @ before.transpose(0, 2, 1), 0)
+        seams[same] = SEAM * _THIN**2 * np.maximum(squares - 2 * product(behind, before.transpose(0, 2, 1)), 0)
     return seams
 
 
@@ -287,23 +319,32 @@ def _beliefs(costs: Floats, seams: Floats, edges: Indices) -> Floats:
     return gathered()
 
 
-def _composed(window: Floats, hole: Mask, filled: Floats, scene: _Scene, corners: Indices, places: Indices) -> Floats:
+def _composed(
+    window: Floats, unknown: Mask, filled: Floats, scene: _Scene, corners: Indices, places: Indices
+) -> Floats:
     """The copies at full resolution; where they overlap, the one whose centre is nearer has the greater part."""
-    height, width = hole.shape
-    scale = (height / scene.hole.shape[0], width / scene.hole.shape[1])
+    height, width = unknown.shape
+    scale = (height / scene.unknown.shape[0], width / scene.unknown.shape[1])
     rows, columns = (math.ceil(SIDE * each) for each in scale)
     bump = (np.outer(_hann(rows), _hann(columns)) ** 4 + 1e-6).astype(np.float32)[:, :, None]
-    total, weights = np.zeros((height, width, 3), np.float32), np.zeros((height, width, 1), np.float32)
-    known = (~hole).astype(np.float32)[:, :, None]
     # Patches with one offset at working scale have one offset here, too: they are one piece.
     starts, shifts = (np.rint(points * scale).astype(int) for points in (corners, places - corners))
     sources = np.clip(starts + shifts, 0, (height - 1, width - 1))
+    (top, left), (bottom, right) = starts.min(0).tolist(), (starts.max(0) + np.array((rows, columns))).tolist()
+    picture = enlarge(filled, (height, width))
+    covered = picture[top:bottom, left:right]
+    total, weights = np.zeros_like(covered), np.zeros_like(covered[:, :, :1])
     for (y, x), (v, u) in zip(starts.tolist(), sources.tolist(), strict=True):
-        down, right = min(rows, height - y, height - v), min(columns, width - x, width - u)
-        weight = bump[:down, :right] * known[v : v + down, u : u + right]
-        total[y : y + down, x : x + right] += window[v : v + down, u : u + right] * weight
-        weights[y : y + down, x : x + right] += weight
-    return np.where(weights > 0, total / np.maximum(weights, 1e-12), enlarge(filled, (height, width)))
+        down, across = min(rows, height - y, height - v), min(columns, width - x, width - u)
+        source, target = (
+            np.s_[v : v + down, u : u + across],
+            np.s_[y - top : y - top + down, x - left : x - left + across],
+        )
+        weight = bump[:down, :across] * ~unknown[source][:, :, None]
+        total[target] += window[source] * weight
+        weights[target] += weight
+    np.divide(total, weights, out=covered, where=weights > 0)
+    return picture
 
 
 def _hann(length: int) -> Floats:

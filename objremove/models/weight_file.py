@@ -20,13 +20,14 @@ def write_halves(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str,
         ModelError: the file cannot be written.
     """
     halves = {key: _to_half(value.detach().cpu()) for key, value in state.items()}
-    unfinished = path.with_name(f".{path.name}.tmp")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         unfinished.write_bytes(save(halves, dict(metadata)))
         os.replace(unfinished, path)
     except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
         raise ModelError(f"cannot write weights to {path} ({error}): choose another folder") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _to_half(value: Tensor) -> Tensor:

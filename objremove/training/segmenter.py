@@ -109,9 +109,8 @@ class SegmenterRecipe:
         for group in self._optimizer.param_groups:
             group["lr"] = self._config.lr * learning_rate
         answers = self._network(self._normalised(photos))
-        known = (
-            (targets != IGNORE).sum().clamp_min(1)
-        )  # a batch may be all unknown: a teacher still has something to say
+        # A batch may be all unknown: a teacher still has something to say.
+        known = (targets != IGNORE).sum().clamp_min(1)
         loss = F.cross_entropy(answers["out"].float(), targets.long(), ignore_index=IGNORE, reduction="sum") / known
         scalars = {"cross_entropy": loss.detach()}
         for name, (weight, term) in self._taught(photos, answers).items():

@@ -24,7 +24,7 @@ from objremove.training.perceptual import IMAGENET_MEAN, IMAGENET_STD, Backbone,
 from objremove.training.squeeze_deeplab import SqueezeDeepLab
 
 _POOLED = 4
-"""Answers are compared as means over squares of this side: finer than what either network resolves."""
+"""Logits are compared as means over squares of this side: finer than what either network resolves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,11 +124,13 @@ def _standardised(features: Tensor) -> Tensor:
 
 
 def _segmenter(state: State, path: Path) -> nn.Module | None:
-    network: nn.Module = SqueezeDeepLab(len(VOC))
-    if not fits(network, state):
-        name = recognise(state)
-        if name is None or ARCHITECTURES[name].boxes:
-            return None
+    name = recognise(state)
+    if name is not None and not ARCHITECTURES[name].boxes:
         network = ARCHITECTURES[name].build()
+    else:
+        stem = state.get("stage1.0.conv1.0.weight")  # of a SlimDeepLab, which may be of any width
+        network = SqueezeDeepLab(len(VOC)) if stem is None else SlimDeepLab(stem.shape[0], len(VOC))
+        if not fits(network, state):
+            return None
     load_state(network, state, path=path)
     return network

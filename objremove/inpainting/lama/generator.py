@@ -69,6 +69,8 @@ class GeneratorConfig:
         ):
             if not isinstance(getattr(self, field), int) or getattr(self, field) < 1:
                 raise ValueError(f"{field} must be a positive integer, not {getattr(self, field)!r}")
+        if self.sharp_width > self.hole_width:
+            raise ValueError(f"sharp_width {self.sharp_width} must not be above hole_width {self.hole_width}")
         if self.kind not in ("ffc", "regular") or self.out_act not in ("sigmoid", "tanh", "none"):
             raise ValueError(f"unknown kind {self.kind!r} or out_act {self.out_act!r}")
         if self.kind == "ffc" and not all(split_channels(self.width(self.n_downsampling), self.ratio)):

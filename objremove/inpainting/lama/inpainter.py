@@ -25,12 +25,12 @@ class LamaInpainter:
         hole_width: as the generator's configuration says; so `sharp_width`.
         hole_area: most hole pixels of one part; a quarter of the largest window, so that context outweighs the hole.
         window_side: longest window side in pixels that it should be given.
-        batch_size: how many equal windows to hand over at once.
+        batch_size: how many equal windows to hand over at once. One on a CPU, where more are no faster, and one where textures are
+            chosen after the fill: a batch rounds differently, and a choice can turn on that.
     """
 
     hole_area = 512 * 512
     window_side = 1024
-    batch_size = 4
 
     def __init__(
         self,
@@ -50,6 +50,8 @@ class LamaInpainter:
         self.name = name
         self.modulo = generator.config.modulo
         self.hole_width, self.sharp_width = generator.config.hole_width, generator.config.sharp_width
+        chooses = self.sharp_width < self.hole_width
+        self.batch_size = 1 if chooses or device.type == "cpu" else 4
         self._device = device
         self._network = fold(generator, dtype=dtype, device=device)
 
