@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EMBEDDED_SEGMENTER = "slim-deeplab-voc21"
 EMBEDDED_PROMPTER = "grabcut"
-EMBEDDED_INPAINTER = "shift-map"
+EMBEDDED_INPAINTER = "lama-compact"
 """What ships with the package: `auto` takes it while nothing better is on this machine."""
 
 SEGMENTERS = (

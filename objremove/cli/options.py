@@ -117,7 +117,7 @@ Inpainter = Annotated[
     str,
     typer.Option(
         metavar="NAME|FILE|FOLDER",
-        help="Fills the hole: big-lama, shift-map …, or LaMa weights; auto: the best that is here.",
+        help="Fills the hole: big-lama, lama-compact …, or LaMa weights; auto: the best that is here.",
         rich_help_panel=MODELS,
     ),
 ]

@@ -191,6 +191,17 @@ _MODELS: Final[tuple[Model, ...]] = (
         source=f"Rother et al., GrabCut, SIGGRAPH 2004; {_OPENCV}",
     ),
     Model(
+        name="lama-compact",
+        kind="inpainter",
+        title="compact LaMa, 9 blocks at half the width, 6.8 M parameters; ships with objremove",
+        licence="Apache-2.0; trained on photos of mixed, partly research-only terms (weights/README.md)",
+        source=f"this project, weights/README.md; after {_LAMA_PAPER}",
+        filename="lama-compact.safetensors",
+        size=13_653_958,
+        checksum="sha256:e85dcfb0bc88833026784cc46906d4a3faf8ac150f87198571f6f4efbfb6c037",
+        embedded=True,
+    ),
+    Model(
         name="big-lama",
         kind="inpainter",
         title="LaMa, 18 blocks, the official checkpoint (381 MB download)",
