@@ -31,7 +31,7 @@ EXAMPLES = (
     Example(
         "dogs.jpg",
         "--remove dog",
-        "Both faces are found at once, the rest at the second look; the boards behind are put together from pieces that nearly meet.",
+        "Both faces are found at once, the rest at the second look. Posts and boards go on; the curtain ends where the hole began.",
     ),
     Example(
         "wine.jpg",
@@ -57,12 +57,12 @@ EXAMPLES = (
     Example(
         "coins.png",
         "--box 15,15,70,65 --box 130,10,180,70",
-        "A failure: the filling copies what is around, and puts other coins where two coins were.",
+        "Two coins less, and the ground goes on between the others.",
     ),
     Example("galaxies.jpg", "--box 690,430,760,510", "A box of sky, filled with sky."),
     Example("sunset.jpg", "--box 800,520,1180,853", "The stone table on the right goes without a trace."),
     Example("mountains.jpg", "--box 960,840,1060,930", "One rock less on the meadow."),
-    Example("cat.jpg", "--remove cat", "A failure: the cat fills the photo, and nothing is left to fill it from."),
+    Example("cat.jpg", "--remove cat", "A failure: the cat fills the photo, and nothing is left to fill it from but a plain ground."),
 )
 
 
