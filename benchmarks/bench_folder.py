@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--compare", type=int, default=0, help="photos for the comparison")
     parser.add_argument("--chunk", type=int, default=25)
     parser.add_argument("--memory", type=int, default=0, help="photos for the memory check")
-    parser.add_argument("--inpainter", default="shift-map")
+    parser.add_argument("--inpainter", default="auto")
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
