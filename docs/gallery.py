@@ -62,7 +62,11 @@ EXAMPLES = (
     Example("galaxies.jpg", "--box 690,430,760,510", "A box of sky, filled with sky."),
     Example("sunset.jpg", "--box 800,520,1180,853", "The stone table on the right goes without a trace."),
     Example("mountains.jpg", "--box 960,840,1060,930", "One rock less on the meadow."),
-    Example("cat.jpg", "--remove cat", "A failure: the cat fills the photo, and nothing is left to fill it from but a plain ground."),
+    Example(
+        "cat.jpg",
+        "--remove cat",
+        "A failure: the cat fills the photo, and nothing is left to fill it from but a plain ground.",
+    ),
 )
 
 
