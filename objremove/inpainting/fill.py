@@ -195,9 +195,8 @@ class View:
 
     def paste(self, answer: Floats) -> None:
         """Take the inpainter's (h, w, 3) answer: correct its tones, bring it to the photo's scale, and write what is `mine`."""
-        if (
-            not self.mine.any()
-        ):  # parts are told apart on a grid: a cell may touch one without holding any of its pixels
+        # Parts are told apart on a grid: a cell may touch one without holding any of its pixels.
+        if not self.mine.any():
             return
         filled = match_tones(self.pixels, self.hole, answer)
         textured = self._textured(np.where(self.hole[:, :, None], filled, self.pixels))

@@ -57,7 +57,7 @@ class GeneratorConfig:
         Raises:
             ValueError: naming the field.
         """
-        for field in (
+        sizes = (
             "input_nc",
             "output_nc",
             "ngf",
@@ -66,7 +66,8 @@ class GeneratorConfig:
             "max_features",
             "hole_width",
             "sharp_width",
-        ):
+        )
+        for field in sizes:
             if not isinstance(getattr(self, field), int) or getattr(self, field) < 1:
                 raise ValueError(f"{field} must be a positive integer, not {getattr(self, field)!r}")
         if self.sharp_width > self.hole_width:
