@@ -30,7 +30,7 @@ from objremove.training.recipe import Scalars
 from objremove.training.segmenter_augment import paste_object, random_crop, recolour
 from objremove.training.squeeze_deeplab import SqueezeDeepLab
 from objremove.training.stream import Sample
-from objremove.training.teachers import TaughtSegmenter, Teacher, distillation_loss, hint_loss
+from objremove.training.teachers import TaughtSegmenter, Teacher, answer_size, distillation_loss, hint_loss
 
 _RARE_SHARE = 0.04
 """Classes on a smaller share of the photos are pasted into others."""
@@ -109,9 +109,10 @@ class SegmenterRecipe:
         for group in self._optimizer.param_groups:
             group["lr"] = self._config.lr * learning_rate
         answers = self._network(self._normalised(photos))
+        labels = F.interpolate(targets[:, None], answer_size(targets), mode="nearest-exact")[:, 0]
         # A batch may be all unknown: a teacher still has something to say.
-        known = (targets != IGNORE).sum().clamp_min(1)
-        loss = F.cross_entropy(answers["out"].float(), targets.long(), ignore_index=IGNORE, reduction="sum") / known
+        known = (labels != IGNORE).sum().clamp_min(1)
+        loss = F.cross_entropy(answers["out"].float(), labels.long(), ignore_index=IGNORE, reduction="sum") / known
         scalars = {"cross_entropy": loss.detach()}
         for name, (weight, term) in self._taught(photos, answers).items():
             loss, scalars[name] = loss + weight * term, term.detach()

@@ -23,8 +23,8 @@ from objremove.segmentation.weights import State, fits, load_state, read_state
 from objremove.training.perceptual import IMAGENET_MEAN, IMAGENET_STD, Backbone, load_backbone
 from objremove.training.squeeze_deeplab import SqueezeDeepLab
 
-_POOLED = 4
-"""Logits are compared as means over squares of this side: finer than what either network resolves."""
+ANSWER_STRIDE = 4
+"""In training a network answers at every fourth pixel: finer than what it resolves (stride 8), and a third of the time less."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Lesson:
 
     Attributes:
         features: (B, C, h, w), each channel brought to mean 0 and deviation 1 over the batch; None: it shows none.
-        logits: (B, classes, H, W); None: it tells no classes apart.
+        logits: (B, classes, H/4, W/4); None: it tells no classes apart.
     """
 
     features: Tensor | None
@@ -67,8 +67,8 @@ class Teacher(nn.Module):
         image = (image - self.get_buffer("mean")) / self.get_buffer("std")
         if isinstance(network, SlimDeepLab | SqueezeDeepLab):
             low, high = network.encode(image)
-            return Lesson(_standardised(high), network.decode(low, high, image.shape[-2:]))
-        return Lesson(None, network(image)["out"])
+            return Lesson(_standardised(high), network.decode(low, high, answer_size(image)))
+        return Lesson(None, F.interpolate(network(image)["out"], answer_size(image), mode="bilinear", antialias=True))
 
 
 class TaughtSegmenter(nn.Module):
@@ -85,10 +85,16 @@ class TaughtSegmenter(nn.Module):
         self.guess = nn.Conv2d(student.high_channels, channels, 1) if channels else None
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """`out`: logits (B, classes, H, W); `hint`, where there is something to guess: (B, channels, H/16, W/16)."""
+        """`out`: logits (B, classes, H/4, W/4); `hint`, where there is something to guess: (B, channels, H/16, W/16)."""
         low, high = self.student.encode(image)
-        answers = {"out": self.student.decode(low, high, image.shape[-2:])}
+        answers = {"out": self.student.decode(low, high, answer_size(image))}
         return answers if self.guess is None else answers | {"hint": self.guess(high)}
+
+
+def answer_size(image: Tensor) -> tuple[int, int]:
+    """(H/4, W/4) of a (..., H, W) tensor, rounded up."""
+    height, width = image.shape[-2:]
+    return -(-height // ANSWER_STRIDE), -(-width // ANSWER_STRIDE)
 
 
 def hint_loss(guess: Tensor, features: Tensor) -> Tensor:
@@ -97,8 +103,8 @@ def hint_loss(guess: Tensor, features: Tensor) -> Tensor:
 
 
 def distillation_loss(logits: Tensor, expected: Tensor) -> Tensor:
-    """Mean Kullback-Leibler divergence of the student's from the teacher's class probabilities, (B, classes, H, W) logits each."""
-    ours, theirs = (F.avg_pool2d(each.float(), _POOLED).log_softmax(1) for each in (logits, expected))
+    """Mean Kullback-Leibler divergence of the student's from the teacher's class probabilities, (B, classes, h, w) logits each."""
+    ours, theirs = (each.float().log_softmax(1) for each in (logits, expected))
     return F.kl_div(ours, theirs, reduction="none", log_target=True).sum(1).mean()
 
 
