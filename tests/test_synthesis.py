@@ -1,5 +1,6 @@
 """Texture for fills that are only to be trusted in their structures: copies of the photo that follow a guide."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,8 @@ from hypothesis import strategies as st
 from objremove.inpainting import fill, synthesis
 from objremove.inpainting.detail import reduce
 from objremove.inpainting.fill import fill_hole
+from objremove.inpainting.montage import TONE_LIMIT, compose, level
+from objremove.inpainting.patches import cover, make_scene
 from objremove.inpainting.synthesis import HOLE_WIDTH, synthesize
 from objremove.masks import Hole
 
@@ -56,7 +59,7 @@ def test_the_guide_says_what_goes_where():
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 2**32 - 1))
 @settings(max_examples=40, deadline=None)
-def test_any_hole_is_filled_with_known_colours_only(height, width, seed):
+def test_any_hole_is_filled_with_what_is_known(height, width, seed):
     rng = np.random.default_rng(seed)
     window = rng.random((height, width, 3), dtype=np.float32) * np.float32(0.5)
     cells = rng.random((height // 12 + 1, width // 12 + 1)) < 0.4
@@ -71,9 +74,37 @@ def test_any_hole_is_filled_with_known_colours_only(height, width, seed):
     assert filled.shape == window.shape
     assert filled.dtype == np.float32
     assert filled[hole].min() >= 0
-    assert filled[hole].max() < 0.51, "nothing of the object comes back"
+    assert filled[hole].max() < 0.51 + TONE_LIMIT, "nothing of the object comes back"
     assert filled[hole].std() > 0.05, "it is the photo's noise, not the guide"
     np.testing.assert_array_equal(window, before)
+
+
+def test_what_is_copied_from_another_light_is_brought_to_the_light_around():
+    light = np.linspace(0, 0.5, 128, dtype=np.float32)[:, None, None]
+    truth = 0.2 + light + RNG.random((128, 128, 3), dtype=np.float32) * np.float32(0.05)
+    hole = disc(128, 128, (64, 64), 30)
+    guide = reduce(cv2.GaussianBlur(truth, (0, 0), 6), (32, 32))
+    scene = make_scene(truth, hole, guide, 1)
+    patches = cover(scene, hole)
+    for shift in (-24, 24):  # as dark, as light as the ground that far above or below
+        places = np.clip(patches.corners + np.array((shift, 0)), 0, 112)
+        places[..., 1] = 4  # beside the hole
+        expected = light[patches.corners[:, 0], 0] - light[places[:, 0], 0]
+        tones = level(scene, patches, places)
+        np.testing.assert_allclose(tones, np.broadcast_to(expected, tones.shape), atol=0.02)
+        filled = compose(truth, hole, guide, scene, patches, places)
+        assert abs(filled - truth)[hole].mean() < 0.03
+        assert abs(cv2.GaussianBlur(filled - truth, (0, 0), 4))[hole].max() < 0.02
+
+
+def test_another_thing_is_not_painted_over():
+    window = np.full((64, 64, 3), 0.2, np.float32)
+    window[:, :20] = 0.9
+    hole = disc(64, 64, (44, 32), 8)
+    scene = make_scene(window, hole, reduce(window, (16, 16)), 1)
+    patches = cover(scene, hole)
+    tones = level(scene, patches, np.full_like(patches.corners, 2))
+    assert (tones == np.float32(-TONE_LIMIT)).all(), "a step of 0.7 is no light"
 
 
 def test_the_same_window_gives_the_same_fill():
@@ -102,8 +133,7 @@ def test_what_is_unknown_is_not_copied_and_only_the_hole_is_covered():
 
 def test_scattered_holes_take_bounded_time(monkeypatch):
     seen = []
-    cover = synthesis._cover
-    monkeypatch.setattr(synthesis, "_cover", lambda *given: seen.append(cover(*given)) or seen[-1])
+    monkeypatch.setattr(synthesis, "cover", lambda *given: seen.append(cover(*given)) or seen[-1])
     hole = np.zeros((600, 600), bool)
     hole[20::40, :] = True
     hole[280:320, 280:320] = True
