@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from objremove.inpainting import fill, synthesis
 from objremove.inpainting.detail import reduce
 from objremove.inpainting.fill import fill_hole
-from objremove.inpainting.montage import TONE_LIMIT, compose, level
-from objremove.inpainting.patches import cover, make_scene
+from objremove.inpainting.montage import LIGHT_LIMIT, compose, level
+from objremove.inpainting.patches import SIDE, STEP, cover, make_scene
 from objremove.inpainting.synthesis import HOLE_WIDTH, synthesize
 from objremove.masks import Hole
 
@@ -74,7 +74,7 @@ def test_any_hole_is_filled_with_what_is_known(height, width, seed):
     assert filled.shape == window.shape
     assert filled.dtype == np.float32
     assert filled[hole].min() >= 0
-    assert filled[hole].max() < 0.51 + TONE_LIMIT, "nothing of the object comes back"
+    assert filled[hole].max() < 0.51 + LIGHT_LIMIT, "nothing of the object comes back"
     assert filled[hole].std() > 0.05, "it is the photo's noise, not the guide"
     np.testing.assert_array_equal(window, before)
 
@@ -97,14 +97,36 @@ def test_what_is_copied_from_another_light_is_brought_to_the_light_around():
         assert abs(cv2.GaussianBlur(filled - truth, (0, 0), 4))[hole].max() < 0.02
 
 
+def test_neighbours_from_two_lights_meet_in_the_middle():
+    window = np.full((96, 160, 3), 0.35, np.float32)
+    window[:, :16], window[:, 16:32] = 0.3, 0.4
+    hole = np.zeros((96, 160), bool)
+    hole[16:80, 48:144] = True
+    scene = make_scene(window, hole, np.full((24, 40, 3), 0.35, np.float32), 1)
+    patches = cover(scene, hole)
+    light = patches.corners.sum(1) // STEP % 2  # a chessboard
+    places = np.stack([patches.corners[:, 0], 16 * light], axis=1)
+    copied = np.where(light, 0.4, 0.3)[:, None] + level(scene, patches, places)
+    np.testing.assert_allclose(copied, 0.35, atol=0.005)
+
+
+def test_an_edge_within_the_hole_stays_sharp():
+    window = np.full((128, 128, 3), 0.7, np.float32)
+    window[:, 64:] = 0.3
+    hole = disc(128, 128, (64, 64), 40)
+    scene = make_scene(window, hole, window, 1)
+    patches = cover(scene, hole)
+    places = np.stack([patches.corners[:, 0], np.where(patches.corners[:, 1] + SIDE / 2 < 64, 0, 112)], axis=1)
+    assert abs(level(scene, patches, places)).max() < 0.01
+
+
 def test_another_thing_is_not_painted_over():
     window = np.full((64, 64, 3), 0.2, np.float32)
     window[:, :20] = 0.9
     hole = disc(64, 64, (44, 32), 8)
     scene = make_scene(window, hole, reduce(window, (16, 16)), 1)
     patches = cover(scene, hole)
-    tones = level(scene, patches, np.full_like(patches.corners, 2))
-    assert (tones == np.float32(-TONE_LIMIT)).all(), "a step of 0.7 is no light"
+    assert (level(scene, patches, np.full_like(patches.corners, 2)) == 0).all(), "a step of 0.7 is no light"
 
 
 def test_the_same_window_gives_the_same_fill():

@@ -40,8 +40,7 @@ TINY_INPAINTER = [
     "generator.ngf=8", "generator.n_blocks=1", "losses.perceptual=0", "generator_lr=0.004", "losses.r1_interval=2",
 ]  # fmt: skip
 TINY_SEGMENTER = [
-    "loop.batch=8", "loop.sizes=[[0, 32]]", "loop.precision='32-true'", "loop.log_every=1", "loop.warmup=0", "width=16",
-    "lr=0.004", "loop.ema_decay=0.9",
+    "loop.batch=8", "loop.sizes=[[0, 32]]", "loop.log_every=1", "loop.warmup=0", "width=16", "lr=0.004", "loop.ema_decay=0.9",
 ]  # fmt: skip
 
 
@@ -95,8 +94,10 @@ def segmenter(
     weights: Path | None = None,
     teacher: Teacher | None = None,
     config: str = "slim-deeplab",
+    precision: str = "32-true",
 ) -> tuple[Recorder, Outcome]:
-    config = load_config(SegmenterConfig, config, [*TINY_SEGMENTER, f"loop.steps={steps}"])
+    settings = [*TINY_SEGMENTER, f"loop.steps={steps}", f"loop.precision='{precision}'"]
+    config = load_config(SegmenterConfig, config, settings)
     fabric = make_fabric("cpu", config.loop.precision)
     fabric.seed_everything(0, verbose=False)
     library = PhotoLibrary(read_records([photos]), memory_gb=1)
@@ -285,8 +286,9 @@ def test_a_teacher_may_have_answers_only(photos: Path, tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "lraspp.pth")
     teacher = load_teacher(tmp_path / "lraspp.pth")
     assert teacher.channels == 0
-    recorder, _ = segmenter(photos, tmp_path / "run", 2, teacher=teacher)
-    assert recorder.losses[0].keys() == {"cross_entropy", "distillation"}
+    for precision in ("32-true", "bf16-mixed"):
+        recorder, _ = segmenter(photos, tmp_path / precision, 2, teacher=teacher, precision=precision)
+        assert recorder.losses[0].keys() == {"cross_entropy", "distillation"}
 
 
 def test_command_line_trains_a_segmenter_that_the_package_loads(photos: Path, tmp_path: Path) -> None:

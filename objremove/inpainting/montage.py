@@ -1,8 +1,8 @@
 """Chosen patches laid together at the photo's own resolution, their tones levelled first.
 
 Patches copied from places in another light meet in steps of tone. Each is given the change of colour that makes it agree with its
-neighbours, with what is known around the hole and with the guide in the least squared difference: gain compensation, as for
-the photos of a panorama (Brown and Lowe, "Automatic Panoramic Image Stitching using Invariant Features", 2007).
+neighbours, with what is known around the hole and with the guide in the least squared difference: as the gains of the photos of
+a panorama are found (Brown and Lowe, "Automatic Panoramic Image Stitching using Invariant Features", 2007), with offsets for gains.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from objremove.inpainting.detail import enlarge
 from objremove.inpainting.patches import SIDE, THIN, Floats, Indices, Patches, Scene, look
 from objremove.types import Mask
 
-JOIN, KNOWN, GUIDE, STAY = 4.0, 4.0, 1.0, 0.1
+JOIN_TRUST, KNOWN_TRUST, GUIDE_TRUST, STAY = 4.0, 4.0, 1.0, 0.1
 """Weights of a squared difference in tone: between two patches, from what is known, from the guide; and of a change as such."""
 
 ALIKE = 0.03
 """Patches whose difference varies by more than this have half a say or less: what differs there is not the light alone."""
 
-TONE_LIMIT = 0.15
-"""Largest change; a greater difference is another thing, not another light."""
+LIGHT_LIMIT = 0.15
+"""Largest change. A greater difference has no say: what differs there is another thing, not another light."""
 
 
 def compose(window: Floats, unknown: Mask, filled: Floats, scene: Scene, patches: Patches, places: Indices) -> Floats:
-    """Copy a place of the window to every patch.
+    """Copy a place of the window to every patch, and change its tones to those around.
 
     Args:
         window: (H, W, 3) float32 in 0..1.
@@ -68,14 +68,14 @@ def compose(window: Floats, unknown: Mask, filled: Floats, scene: Scene, patches
 
 
 def level(scene: Scene, patches: Patches, places: Indices) -> Floats:
-    """(N, 3) change of colour of what is copied from (N, 2) `places`, at most `TONE_LIMIT`."""
+    """(N, 3) change of colour of what is copied from (N, 2) `places`, at most `LIGHT_LIMIT`."""
     corners, (first, second), count = patches.corners, patches.edges.T, len(places)
     system = np.diag(np.full(count, STAY))
     wanted = np.zeros((count, 3))
 
     gap = _colours(scene, corners) - _colours(scene, places)
     hidden = look(scene.unknown, corners, THIN)
-    for weight, among in ((KNOWN, 1 - hidden), (GUIDE, hidden)):
+    for weight, among in ((KNOWN_TRUST, 1 - hidden), (GUIDE_TRUST, hidden)):
         mean, trust = _difference(gap, among)
         trust *= weight * among.mean(1)
         system[np.diag_indices(count)] += trust
@@ -88,14 +88,14 @@ def level(scene: Scene, patches: Patches, places: Indices) -> Floats:
         behind = _colours(scene, places[one], (down, right))
         before = _colours(scene, places[other] - (down, right), (down, right))
         mean, trust = _difference(before - behind, np.ones(behind.shape[:2], np.float32))
-        trust *= JOIN
+        trust *= JOIN_TRUST
         for patch, partner, sign in ((one, other, 1), (other, one, -1)):
             np.add.at(system, (patch, patch), trust)
             np.add.at(system, (patch, partner), -trust)
             np.add.at(wanted, patch, sign * trust[:, None] * mean)
     # On torch's threads, as `product`.
     tones = torch.linalg.solve(torch.from_numpy(system), torch.from_numpy(wanted))
-    return np.asarray(tones.clip(-TONE_LIMIT, TONE_LIMIT).float().numpy())
+    return np.asarray(tones.clip(-LIGHT_LIMIT, LIGHT_LIMIT).float().numpy())
 
 
 def _colours(scene: Scene, corners: Indices, top_left: tuple[int, int] = (0, 0)) -> Floats:
@@ -108,7 +108,8 @@ def _difference(gap: Floats, among: Floats) -> tuple[NDArray[np.float64], NDArra
     share = (among / np.maximum(among.sum(1, keepdims=True), 1))[:, :, None].astype(np.float64)
     mean = (gap * share).sum(1)
     deviation = np.sqrt((((gap - mean[:, None]) ** 2).mean(2) * share[:, :, 0]).sum(1))
-    return mean, ALIKE / (ALIKE + deviation)
+    alike = abs(mean).max(1) <= LIGHT_LIMIT
+    return mean, alike * ALIKE / (ALIKE + deviation)
 
 
 def _hann(length: int) -> Floats:

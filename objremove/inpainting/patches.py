@@ -66,7 +66,17 @@ class Patches:
 
 
 def make_scene(window: Floats, unknown: Mask, filled: Floats, scale: float) -> Scene | None:
-    """The window reduced by `scale`; None where no patch is wholly known. Arguments as of `synthesize`."""
+    """The window at working scale.
+
+    Args:
+        window: (H, W, 3) float32 in 0..1; what it holds where it is unknown doesn't matter.
+        unknown: (H, W) bool.
+        filled: (h, w, 3) float32 in 0..1, the guide: the window with all that is unknown filled.
+        scale: of the result, at most 1.
+
+    Returns:
+        None where no patch is wholly known.
+    """
     size = (round(unknown.shape[0] * scale), round(unknown.shape[1] * scale))
     if min(size) < SIDE:
         return None

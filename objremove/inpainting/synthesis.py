@@ -1,10 +1,11 @@
 """Texture for a fill of which only the structures can be trusted: whole patches of the photo, laid so that they follow it.
 
 A small network says well enough what goes on behind an object (a wall, where the floor begins) and draws it blurred. Here the hole is
-covered with overlapping patches, each a copy from elsewhere in the window, chosen together: by how they resemble the network's fill,
-by how they continue what is known at the hole's edge, and by how they agree where they overlap. That is a Markov random field whose
-labels are places in the photo, solved by belief propagation over a few labels a patch (Komodakis and Tziritas, "Image Completion
-Using Efficient Belief Propagation via Priority Scheduling and Dynamic Pruning", 2007), here with a network's fill as guide.
+covered with overlapping patches, each a copy from elsewhere in the window, brought to the light of its new place (`montage`). They are
+chosen together: by how they resemble the network's fill, by how they continue what is known at the hole's edge, and by how they agree
+where they overlap. That is a Markov random field whose labels are places in the photo, solved by belief propagation over a few labels
+a patch (Komodakis and Tziritas, "Image Completion Using Efficient Belief Propagation via Priority Scheduling and Dynamic Pruning",
+2007), here with a network's fill as guide.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ def synthesize(window: Floats, unknown: Mask, hole: Mask, filled: Floats) -> Flo
         filled: (h, w, 3) float32 in 0..1, the window with all that is unknown filled, reduced until all of the fill can be trusted.
 
     Returns:
-        (H, W, 3) float32 in 0..1, to be used where the window is unknown: patches in the hole, the fill enlarged elsewhere. None where
-        no patch is wholly known.
+        (H, W, 3) float32 in 0..1, to be used where the window is unknown: patches in the hole, their tones levelled, the fill enlarged
+        elsewhere. None where no patch is wholly known.
     """
     depth = cv2.distanceTransform(np.pad(hole, 1).view(np.uint8), cv2.DIST_L2, 5)
     scale = min(1.0, HOLE_WIDTH / (2 * float(depth.max())))

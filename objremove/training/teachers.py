@@ -33,7 +33,7 @@ class Lesson:
 
     Attributes:
         features: (B, C, h, w), each channel brought to mean 0 and deviation 1 over the batch; None: it shows none.
-        logits: (B, classes, H/4, W/4); None: it tells no classes apart.
+        logits: (B, classes, *answer_size); None: it tells no classes apart.
     """
 
     features: Tensor | None
@@ -68,7 +68,9 @@ class Teacher(nn.Module):
         if isinstance(network, SlimDeepLab | SqueezeDeepLab):
             low, high = network.encode(image)
             return Lesson(_standardised(high), network.decode(low, high, answer_size(image)))
-        return Lesson(None, F.interpolate(network(image)["out"], answer_size(image), mode="bilinear", antialias=True))
+        # Antialiasing knows no half precision on a CPU.
+        answers = network(image)["out"].float()
+        return Lesson(None, F.interpolate(answers, answer_size(image), mode="bilinear", antialias=True))
 
 
 class TaughtSegmenter(nn.Module):
@@ -85,7 +87,7 @@ class TaughtSegmenter(nn.Module):
         self.guess = nn.Conv2d(student.high_channels, channels, 1) if channels else None
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """`out`: logits (B, classes, H/4, W/4); `hint`, where there is something to guess: (B, channels, H/16, W/16)."""
+        """`out`: logits (B, classes, *answer_size); `hint`, where there is something to guess: (B, channels, H/16, W/16)."""
         low, high = self.student.encode(image)
         answers = {"out": self.student.decode(low, high, answer_size(image))}
         return answers if self.guess is None else answers | {"hint": self.guess(high)}
