@@ -49,7 +49,7 @@ def command(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
 ) -> int:
-    """List what is found, numbered by falling area within each class, and draw it.
+    """List what is found, numbered within each class by falling area (finds of a second look last), and draw it.
 
     Where nothing sure of a class that --remove names is found, a second look is less strict; what it finds is marked so.
     """
