@@ -40,9 +40,9 @@ def test_only_what_was_not_surely_found_is_looked_for_again():
 
 
 def test_an_object_that_was_mostly_found_before_does_not_come_twice():
-    weak = block("dog", np.s_[:20], score=0.5)
+    weak = block("dog", np.s_[:30], score=0.5)
     assert look_again(Twice(block("dog", np.s_[:40])), PHOTO, ["dog"], [weak]) == []
-    assert look_again(Twice(block("dog", np.s_[:41])), PHOTO, ["dog"], [weak])
+    assert look_again(Twice(block("dog", np.s_[:41])), PHOTO, ["dog"], [weak]), "the ears of a dog whose face was found"
     assert look_again(Twice(block("dog", np.s_[:20])), PHOTO, ["dog"], [block("cat", np.s_[:20])]), "another class"
 
 

@@ -1,7 +1,7 @@
 """When a segmenter looks a second time (`SecondLook`), and what of its answer counts.
 
 It does so for a class that is named, and of which the first look found nothing that it was sure of. What the first look found
-stays as it is; objects that lie mostly elsewhere come to it.
+stays as it is; objects that lie elsewhere, and what it left out of its own, come to it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from objremove.types import Pixels
 
 SURE = 0.6
 """Score from which on an object of the first look answers the request, so that nobody looks again."""
+
+LEAST_NEW = 0.25
+"""Least share of an object that the first look did not find: less is the same outline drawn a little wider."""
 
 
 def look_again(
@@ -37,15 +40,15 @@ def look_again(
     if not (missed and isinstance(segmenter, SecondLook)):
         return []
     seen = segmenter.look_again(pixels, missed, confidence=confidence)
-    new = [one for one in seen if _apart_from(one, (known for known in found if known.label == one.label))]
-    apart = (_apart_from(one, staying) for one in new)
+    new = [one for one in seen if _apart_from(one, (each for each in found if each.label == one.label), LEAST_NEW)]
+    apart = (_apart_from(one, staying, 0.5) for one in new)
     return [replace(one, second_look=True) for one in apart if one is not None]
 
 
-def _apart_from(seen: Instance, others: Iterable[Instance]) -> Instance | None:
-    """What of it lies outside the others; None where that is not the greater part: then it is one of them."""
+def _apart_from(seen: Instance, others: Iterable[Instance], least: float) -> Instance | None:
+    """What of it lies outside the others; None where that is not more than this share of it: then it is one of them."""
     known = np.zeros(seen.size, np.bool_)
     for one in others:
         one.paint(known)
     left = seen.minus(known)
-    return left if left is not None and 2 * left.area > seen.area else None
+    return left if left is not None and left.area > least * seen.area else None
