@@ -129,6 +129,15 @@ def test_another_thing_is_not_painted_over():
     assert (level(scene, patches, np.full_like(patches.corners, 2)) == 0).all(), "a step of 0.7 is no light"
 
 
+def test_a_few_known_patches_are_no_wallpaper():
+    window, hole = RNG.random((160, 160, 3), dtype=np.float32), np.ones((160, 160), bool)
+    guide = np.full((40, 40, 3), 0.5, np.float32)
+    hole[:, :18] = False  # 3 places across
+    assert synthesize(window, hole, hole, guide) is None
+    hole[:, :30] = False
+    assert synthesize(window, hole, hole, guide) is not None
+
+
 def test_the_same_window_gives_the_same_fill():
     window, hole = RNG.random((96, 96, 3), dtype=np.float32), disc(96, 96, (48, 48), 20)
     guide = reduce(window, (24, 24))

@@ -26,6 +26,9 @@ HOLE_WIDTH = 100
 MOST_PATCHES = 1200
 """So are holes that would take more patches than this: it bounds time and memory."""
 
+LEAST_PLACES = 0.04
+"""Places to copy from for each pixel that is to be covered. With fewer the same few would come again and again, like wallpaper."""
+
 PLACES = 12_000
 """Places that every patch may be copied from at first; then the best ones' neighbours are tried, too."""
 
@@ -59,13 +62,15 @@ def synthesize(window: Floats, unknown: Mask, hole: Mask, filled: Floats) -> Flo
 
     Returns:
         (H, W, 3) float32 in 0..1, to be used where the window is unknown: patches in the hole, their tones levelled, the fill enlarged
-        elsewhere. None where no patch is wholly known.
+        elsewhere. None where too little is known to be copied.
     """
     depth = cv2.distanceTransform(np.pad(hole, 1).view(np.uint8), cv2.DIST_L2, 5)
     scale = min(1.0, HOLE_WIDTH / (2 * float(depth.max())))
     while True:
         scene = make_scene(window, unknown, filled, scale)
         if scene is None:
+            return None
+        if np.count_nonzero(scene.whole) < LEAST_PLACES * scale**2 * np.count_nonzero(hole):
             return None
         patches = cover(scene, hole)
         excess = len(patches.corners) / MOST_PATCHES
