@@ -132,9 +132,10 @@ def test_another_thing_is_not_painted_over():
 def test_a_few_known_patches_are_no_wallpaper():
     window, hole = RNG.random((160, 160, 3), dtype=np.float32), np.ones((160, 160), bool)
     guide = np.full((40, 40, 3), 0.5, np.float32)
-    hole[:, :18] = False  # 3 places across
+    hole[:, :26] = False  # a few places across, at working scale
     assert synthesize(window, hole, hole, guide) is None
-    hole[:, :30] = False
+    assert synthesize(0.5 + window / 10, hole, hole, guide) is not None, "of so little contrast that nobody sees it"
+    hole[:, :100] = False
     assert synthesize(window, hole, hole, guide) is not None
 
 

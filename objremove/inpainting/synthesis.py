@@ -17,7 +17,19 @@ import numpy as np
 
 from objremove.inpainting.detail import product
 from objremove.inpainting.montage import compose
-from objremove.inpainting.patches import CELL, SIDE, THIN, Floats, Indices, Patches, Scene, cover, look, make_scene
+from objremove.inpainting.patches import (
+    CELL,
+    SIDE,
+    STEP,
+    THIN,
+    Floats,
+    Indices,
+    Patches,
+    Scene,
+    cover,
+    look,
+    make_scene,
+)
 from objremove.types import Mask
 
 HOLE_WIDTH = 100
@@ -25,9 +37,6 @@ HOLE_WIDTH = 100
 
 MOST_PATCHES = 1200
 """So are holes that would take more patches than this: it bounds time and memory."""
-
-LEAST_PLACES = 0.04
-"""Places to copy from for each pixel that is to be covered. With fewer the same few would come again and again, like wallpaper."""
 
 PLACES = 12_000
 """Places that every patch may be copied from at first; then the best ones' neighbours are tried, too."""
@@ -48,6 +57,11 @@ COMMON = 24
 ROUNDS, SWEEPS = 2, 12
 """How often neighbours' places are shared, and sweeps of belief propagation each time."""
 
+SCARCE, COPIES, WALLPAPER = 0.2, 6, 0.06
+"""With fewer places to copy from for each pixel to be covered, some are bound to come again. What is copied more often than `COPIES`
+is repetition; where the mean contrast (standard deviation) of what is repeated, over all patches, is above `WALLPAPER`, it is seen
+as a pattern, and the fill as it is looks better. With places enough, repetition is the photo's own: a fence, a wall of bricks."""
+
 _IMPOSSIBLE = np.float32(1e6)
 
 
@@ -62,15 +76,13 @@ def synthesize(window: Floats, unknown: Mask, hole: Mask, filled: Floats) -> Flo
 
     Returns:
         (H, W, 3) float32 in 0..1, to be used where the window is unknown: patches in the hole, their tones levelled, the fill enlarged
-        elsewhere. None where too little is known to be copied.
+        elsewhere. None where no patch is wholly known, or so few that their repetition would be seen.
     """
     depth = cv2.distanceTransform(np.pad(hole, 1).view(np.uint8), cv2.DIST_L2, 5)
     scale = min(1.0, HOLE_WIDTH / (2 * float(depth.max())))
     while True:
         scene = make_scene(window, unknown, filled, scale)
         if scene is None:
-            return None
-        if np.count_nonzero(scene.whole) < LEAST_PLACES * scale**2 * np.count_nonzero(hole):
             return None
         patches = cover(scene, hole)
         excess = len(patches.corners) / MOST_PATCHES
@@ -84,7 +96,20 @@ def synthesize(window: Floats, unknown: Mask, hole: Mask, filled: Floats) -> Flo
         beliefs = _beliefs(costs, _seams(scene, patches, places), patches.edges)
         best = np.argsort(beliefs, axis=1)[:, :LABELS]
         places, costs = np.take_along_axis(places, best[:, :, None], 1), np.take_along_axis(costs, best, 1)
-    return compose(window, unknown, filled, scene, patches, places[:, 0])
+    chosen = places[:, 0]
+    scarce = np.count_nonzero(scene.whole) < SCARCE * STEP**2 * len(chosen)
+    if scarce and _repetition(scene, chosen) > WALLPAPER:
+        return None
+    return compose(window, unknown, filled, scene, patches, chosen)
+
+
+def _repetition(scene: Scene, places: Indices) -> float:
+    """Mean contrast in what patches copy from (N, 2) places that more than `COPIES` of them copy, give or take half a step."""
+    copies = np.zeros(scene.whole.shape, np.float32)
+    np.add.at(copies, tuple(places.T), 1)
+    near = cv2.boxFilter(copies, -1, (STEP, STEP), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    contrast = look(scene.picture, places, THIN).reshape(len(places), -1, 3).std(1).mean(1)
+    return float((contrast * (near[tuple(places.T)] > COPIES)).mean())
 
 
 def _first_places(scene: Scene, patches: Patches) -> tuple[Indices, Floats]:
