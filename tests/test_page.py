@@ -8,12 +8,13 @@ import shutil
 import socket
 import threading
 import time
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import scene
+from conftest import ColourSegmenter, scene
 from PIL import Image
 
 pytest.importorskip("fastapi")
@@ -23,6 +24,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from objremove import inpainting, plugins
 from objremove.cli.app import run
+from objremove.instances import Instance
 from objremove.server.app import create_app
 from objremove.server.settings import Settings
 
@@ -382,6 +384,44 @@ def test_names_chips_and_all_but_the_main_subject(visit):
     page.fill("#class-field", "zeppelin")
     page.keyboard.press("Enter")
     visitor.sees("unknown class 'zeppelin'")
+
+
+@pytest.mark.parametrize("way", ["chip", "field"])
+def test_a_class_that_is_named_is_looked_for_again(visit, monkeypatch, way):
+    """Nothing sure of the cars is found; the second look finds the green disc as well, and it goes with them."""
+    find = ColourSegmenter.find
+
+    def unsure(self, pixels, labels, *, confidence=None):
+        return [replace(one, score=0.5) for one in find(self, pixels, labels)]
+
+    def look_again(self, pixels, labels, *, confidence=None):
+        mask = np.abs(pixels.astype(int) - GREEN).max(axis=2) < 30
+        return [Instance.from_mask(mask, label="car", score=0.2, source="colours")] if "car" in labels else []
+
+    monkeypatch.setattr(ColourSegmenter, "find", unsure)
+    monkeypatch.setattr(ColourSegmenter, "look_again", look_again, raising=False)
+    visitor = visit()
+    page = visitor.page
+    visitor.drop(photo("party.png"))
+    assert len(visitor.objects()) == 3
+    if way == "chip":
+        page.get_by_role("button", name="car: 0 of 1 selected").click()
+    else:
+        page.fill("#class-field", "car")
+        page.keyboard.press("Enter")
+    page.get_by_role("button", name="car: 2 of 2 selected").wait_for()
+    page.get_by_role("button", name="car: 2 of 2 selected").click()
+    page.get_by_role("button", name="car: 0 of 2 selected").click()
+    page.get_by_role("button", name="Remove 2 cars").wait_for()
+    for _ in range(3):
+        page.keyboard.press("Control+z")
+    page.get_by_role("button", name="car: 0 of 2 selected").wait_for()
+    page.get_by_role("button", name="car: 0 of 2 selected").click()
+    visitor.remove()
+    gone = visitor.mask()
+    assert gone[230, 120], "the green disc"
+    assert gone[70, 320], "the blue one"
+    assert not gone[90, 90]
 
 
 # ------------------------------------------------------------------ cancel, trouble, nothing there

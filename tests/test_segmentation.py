@@ -91,6 +91,48 @@ class TestSecondLook:
         assert toy(100).look_again(speck, ["person"]) == [], "less than 1 % of the photo"
 
 
+class TestGrowing:
+    """Dull red is by half a logit more like the background than like a person; red is a person for sure."""
+
+    RED, DULL, BLUE = (255, 0, 0), (110, 0, 0), (0, 0, 255)
+
+    @staticmethod
+    def painted(*boxes: tuple[tuple[int, int, int, int], tuple[int, int, int]], size: int = 64) -> np.ndarray:
+        return np.max([scene(size, size, box, colour=colour) for box, colour in boxes], axis=0)
+
+    def test_an_object_goes_on_where_it_is_nearly_as_likely_as_the_rest(self):
+        legs, elsewhere = (24, 30, 40, 50), (50, 30, 60, 50)
+        photo = self.painted(((20, 10, 44, 30), self.RED), (legs, self.DULL), (elsewhere, self.DULL))
+        (found,) = toy().find(photo, ["person"])
+        assert found.box == (20, 10, 44, 50)
+        assert found.mask[30:50, 24:40].all()
+        assert not found.mask[elsewhere[1] : elsewhere[3], elsewhere[0] :].any(), "it touches nothing that is sure"
+        assert found.score > 0.9, "of what is sure"
+        assert toy().find(self.painted((legs, self.DULL)), ["person"]) == []
+
+    def test_what_is_not_sure_itself_does_not_grow(self):
+        margin = np.array([[[-3, 1, -0.5, -3, 1, -0.5, -3]]], np.float32)
+        scores = semantic.Scores(margin, np.full_like(margin, 0.4))
+        sure, unsure = (
+            semantic.Component(0, np.arange(7)[None] == place, score) for place, score in ((1, 0.6), (4, 0.4))
+        )
+        grown, drawn = semantic.grown_margins([sure, unsure], scores)
+        assert np.flatnonzero(grown[0] > 0).tolist() == [1, 2]
+        assert np.flatnonzero(drawn[0] > 0).tolist() == [4]
+
+    def test_two_of_a_class_share_what_lies_between_them(self):
+        photo = self.painted(((4, 10, 20, 50), self.RED), ((44, 10, 60, 50), self.RED), ((20, 20, 44, 40), self.DULL))
+        one, other = toy().find(photo, ["person"])
+        assert not (one.mask & other.mask).any()
+        assert (one.mask | other.mask)[20:40, 4:60].all()
+        assert sorted([one.box, other.box]) == [(4, 10, 32, 50), (32, 10, 60, 50)]
+
+    def test_nothing_grows_into_another_object(self):
+        photo = self.painted(((4, 10, 20, 50), self.RED), ((20, 20, 44, 40), self.DULL), ((44, 10, 60, 50), self.BLUE))
+        assert [one.box for one in toy().find(photo, ["person"])] == [(4, 10, 44, 50)]
+        assert [one.box for one in toy().find(photo, ["car"])] == [(44, 10, 60, 50)]
+
+
 class TestGeometry:
     @pytest.mark.parametrize(("height", "width"), [(64, 64), (101, 67), (97, 240), (37, 53), (500, 333)])
     @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -576,10 +576,23 @@ def test_what_was_found_is_bounded_too(monkeypatch):
     monkeypatch.setattr("objremove.server.store._MOST_FOUND", 250)
     photo = kept(1)
     mask = np.ones((10, 10), np.bool_)
-    first, second, third = (photo.remember([(1, Instance.from_mask(mask, label="point"))])[0] for _ in range(3))
+    labels = ("dog", "cat", "cow")
+    first, second, third = (photo.remember([(1, Instance.from_mask(mask, label=label))])[0] for label in labels)
     assert len(photo.instances([second, third])) == 2
     with pytest.raises(Problem, match="no such instance"):
         photo.instances([first])
+
+
+def test_what_two_searches_find_has_one_id():
+    photo = kept(1)
+    mask, other = np.ones((2, 10, 10), np.bool_)
+    other[5, 5] = False
+    first, second, third = (
+        photo.remember([(1, Instance.from_mask(each, label="dog"))])[0] for each in (mask, mask, other)
+    )
+    assert first == second != third
+    assert photo.others([first]) == []
+    assert len(photo.found) == 2
 
 
 @pytest.mark.parametrize(

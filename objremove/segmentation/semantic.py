@@ -4,6 +4,10 @@ What is kept of a network's answer, for each class but the background, is its ma
 all other logits. It is positive exactly where the class wins. Connected components of positive margin become instances; their
 outlines are drawn from the margin at photo scale (`outline`).
 
+An object goes on where its class is nearly as likely as what wins there: the threshold that gives the best overlap lies below one
+half (Lipton et al., "Optimal Thresholding of Classifiers to Maximize F1 Measure", 2014), and a leg that stays is worse than some
+grass that goes. Only objects that the network is rather sure of grow so, each from its own pixels (hysteresis, as in Canny, 1986).
+
 A large photo is looked at twice: once as a whole, once in overlapping tiles at up to twice that scale. The tiles see objects
 that the overview is too coarse for, but no context, so that plain textures look like objects to them: they only add objects
 that lie whole inside one tile, that they are sure of, and where the overview found nothing. Every class counts there,
@@ -17,7 +21,7 @@ animal which looked a little more like a cat is found as the dog that was asked 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -32,6 +36,8 @@ from objremove.segmentation.outline import FloatMap, as_uint8, instance_from_log
 from objremove.types import Mask, Pixels
 
 DEFAULT_CONFIDENCE = 0.4
+GROWING_ODDS = 2.0  # an object grows to where what wins is less than this times as likely as its class
+GROWING_CONFIDENCE = 0.5  # least mean probability of an object that grows
 TILE_CONFIDENCE = 0.8  # least mean probability of an object that only the tile pass saw
 PRESUMED_ODDS = 8.0  # factor on the odds of a class that is said to be there
 PRESUMED_CONFIDENCE = 0.5  # least mean probability after that
@@ -102,10 +108,11 @@ class SemanticSegmenter:
             return []
         least = DEFAULT_CONFIDENCE if confidence is None else confidence
         overview = self._overview(pixels)
+        seen = [each for each in components(overview, LEAST_AREA) if each.score >= least]
         found = [
-            self._draw(component, overview, _size(pixels))
-            for component in components(overview, LEAST_AREA)
-            if component.score >= least and self.classes[component.kind] in labels
+            self._draw(component, margin, _size(pixels))
+            for component, margin in zip(seen, grown_margins(seen, overview), strict=True)
+            if self.classes[component.kind] in labels
         ]
         added = self._find_in_tiles(pixels, overview, max(least, TILE_CONFIDENCE))
         found += [instance for instance in added if instance.label in labels]
@@ -117,7 +124,11 @@ class SemanticSegmenter:
         leaning = overview.presuming(PRESUMED_ODDS)
         least = PRESUMED_CONFIDENCE if confidence is None else confidence
         found = [
-            self._draw(replace(component, score=_mean_probability(component, overview)), leaning, _size(pixels))
+            self._draw(
+                replace(component, score=_mean_probability(component, overview)),
+                own_margin(component, leaning),
+                _size(pixels),
+            )
             for component in components(leaning, LEAST_AREA_PRESUMED)
             if component.score >= least and self.classes[component.kind] in labels
         ]
@@ -127,11 +138,11 @@ class SemanticSegmenter:
         small = resize(as_uint8(pixels), network_size(_size(pixels), self._architecture.short_side))
         return self._score(small, mirrored=self._architecture.flip)
 
-    def _draw(self, component: Component, scores: Scores, size: tuple[int, int]) -> Instance | None:
-        """A component at the scale of its frame, which has `size` = (H, W) pixels of the photo."""
+    def _draw(self, component: Component, margin: FloatMap, size: tuple[int, int]) -> Instance | None:
+        """A component, positive in `margin`, at the scale of its frame, which has `size` = (H, W) pixels of the photo."""
         scale = max(size[0] / component.region.shape[0], size[1] / component.region.shape[1])
         return instance_from_logits(
-            own_margin(component, scores),
+            margin,
             size,
             label=self.classes[component.kind],
             score=component.score,
@@ -152,7 +163,7 @@ class SemanticSegmenter:
             for component in components(scores, LEAST_AREA_IN_TILES):
                 if component.score < least or component.touches(edges):
                     continue
-                instance = self._draw(component, scores, (y1 - y0, x1 - x0))
+                instance = self._draw(component, own_margin(component, scores), (y1 - y0, x1 - x0))
                 if instance is None:
                     continue
                 moved = _moved(instance, (x0, y0), size)
@@ -233,6 +244,39 @@ def own_margin(component: Component, scores: Scores) -> FloatMap:
     """(h, w) margin of the component's class, made negative inside the class's other components."""
     margin = scores.margin[component.kind]
     return np.asarray(np.where(component.region, margin, -np.abs(margin)), dtype=np.float32)
+
+
+def grown_margins(found: Sequence[Component], scores: Scores) -> list[FloatMap]:
+    """For each component the (h, w) map that it is drawn from: positive where it lies and, if it is sure enough, where it grows to.
+
+    It grows through pixels of no component; where two of a class would meet, each takes what is nearer to it.
+    """
+    taken = np.zeros(scores.margin.shape[1:], dtype=np.bool_)
+    for each in found:
+        taken |= each.region
+    return [_grown_margin(each, scores, taken, [one for one in found if one.kind == each.kind]) for each in found]
+
+
+def _grown_margin(component: Component, scores: Scores, taken: Mask, alike: Sequence[Component]) -> FloatMap:
+    own = own_margin(component, scores)
+    if component.score < GROWING_CONFIDENCE:
+        return own
+    raised = scores.margin[component.kind] + np.float32(math.log(GROWING_ODDS))
+    open_to_it = component.region | ((raised > 0) & ~taken & _nearest(component, alike))
+    _, labels = cv2.connectedComponents(open_to_it.astype(np.uint8), connectivity=8)
+    reached = labels == labels[component.region][0]
+    return np.asarray(np.where(reached | (raised <= 0), raised, own), dtype=np.float32)
+
+
+def _nearest(component: Component, alike: Sequence[Component]) -> Mask:
+    """(h, w) bool: the pixels that are nearer to this component than to the others of `alike`, of which it is one."""
+    if len(alike) == 1:
+        return np.ones_like(component.region)
+    away = np.ones(component.region.shape, dtype=np.uint8)
+    for one in alike:
+        away[one.region] = 0
+    _, owners = cv2.distanceTransformWithLabels(away, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP)
+    return np.asarray(owners == owners[component.region][0], dtype=np.bool_)
 
 
 def _moved(instance: Instance, corner: tuple[int, int], size: tuple[int, int]) -> Instance:

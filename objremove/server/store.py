@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from objremove.instances import Instance
 from objremove.server.problems import Problem
 
@@ -112,11 +114,11 @@ class StoredPhoto:
 
     def remember(self, instances: Iterable[tuple[int, Instance]]) -> list[str]:
         """Keep what was found; the ids, in the same order. What is known already keeps its id, and the oldest make room."""
-        known = {id(named.instance): key for key, named in self.found.items()}
         ids = []
         self.looks += 1
         for number, one in instances:
-            key = known.get(id(one)) or secrets.token_urlsafe(9)
+            known = (key for key, named in self.found.items() if _same(named.instance, one))
+            key = next(known, None) or secrets.token_urlsafe(9)
             self.found.setdefault(key, Named(number, one, self.looks))
             ids.append(key)
         excess = sum(named.instance.crop.nbytes for named in self.found.values()) - _MOST_FOUND
@@ -142,6 +144,14 @@ class StoredPhoto:
             for key, named in self.found.items()
             if key not in wanted and (named.look, named.instance.label) in kinds
         ]
+
+
+def _same(one: Instance, other: Instance) -> bool:
+    """Whether two searches found the same object."""
+    if one is other:
+        return True
+    same = (one.label, one.source, one.box, one.score) == (other.label, other.source, other.box, other.score)
+    return same and np.array_equal(one.crop, other.crop)
 
 
 class Store:

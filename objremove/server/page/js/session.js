@@ -4,7 +4,7 @@
 import * as api from "./api.js";
 import { follow } from "./jobs.js";
 import { maskFiles } from "./mask.js";
-import { NOTHING, boxAround, inWords, isEmpty, withPrompted } from "./selection.js";
+import { NOTHING, boxAround, inWords, isEmpty, withChosen, withPrompted } from "./selection.js";
 import { forget, newStep } from "./step.js";
 import { Timeline } from "./timeline.js";
 
@@ -106,6 +106,7 @@ export class Session extends EventTarget {
    */
   async search(step) {
     step.search = "searching";
+    step.named.clear();
     this.#changed();
     const instances = await this.#detect(step, { remove: "all" });
     step.found = instances ?? [];
@@ -127,12 +128,33 @@ export class Session extends EventTarget {
     this.#changed();
     const instances = await this.#detect(step, { remove: classes, confidence: HARDER });
     step.search = "done";
+    if (instances) step.found = withMore(step.found, instances);
     this.#changed();
-    if (!instances) return null;
-    const known = new Map(step.found.map((one) => [`${one.label} ${one.box}`, one]));
-    const merged = instances.map((one) => known.get(`${one.label} ${one.box}`) ?? one);
-    step.found = byFallingArea([...new Set([...step.found, ...merged])]);
-    return merged;
+    return instances;
+  }
+
+  /**
+   * Classes that the user named, whose objects are chosen: what only a second look finds of them comes to these a moment later.
+   * @param {readonly string[]} labels
+   */
+  named(labels) {
+    const { step } = this;
+    const news = labels.filter((label) => !step.named.has(label) && step.found.some((one) => one.label === label));
+    if (news.length === 0 || this.removing) return;
+    for (const label of news) step.named.add(label);
+    void this.#inTurn(async () => {
+      const shown = idsOf(step.found);
+      const instances = await this.#detect(step, { remove: news.join(",") });
+      if (!instances) return news.forEach((label) => step.named.delete(label));
+      const late = instances.filter(({ id }) => !shown.has(id));
+      if (late.length === 0) return;
+      const { now } = step.marks;
+      const wanted = late.filter(({ label }) => step.found.every((one) => one.label !== label || now.chosen.has(one.id)));
+      step.found = withMore(step.found, late);
+      step.marks.amend(withChosen(now, idsOf(wanted), true));
+      this.#say(`Found more, because it was named: ${inWords({ ...NOTHING, chosen: idsOf(late) }, late)}.`);
+      this.#changed();
+    });
   }
 
   /**
@@ -381,6 +403,14 @@ export class Session extends EventTarget {
 /** @param {readonly Instance[]} instances */
 function byFallingArea(instances) {
   return [...instances].sort((one, other) => other.area - one.area);
+}
+
+/**
+ * @param {readonly Instance[]} found
+ * @param {readonly Instance[]} more  of a later search; the same object has the same id in every search of a photo
+ */
+function withMore(found, more) {
+  return byFallingArea([...new Map([...found, ...more].map((one) => [one.id, one])).values()]);
 }
 
 /** @param {readonly Instance[]} instances */

@@ -13,6 +13,7 @@ import { Timeline } from "./timeline.js";
  * @property {string} photoId  on the server; empty until it was sent
  * @property {string} title  what was removed to get here
  * @property {Instance[]} found
+ * @property {Set<string>} named  classes that the user chose whole, and that were looked for again
  * @property {"waiting" | "searching" | "done" | "failed"} search
  * @property {Timeline<Selection>} marks
  * @property {Box | null} changed  around what was removed to get here
@@ -27,7 +28,8 @@ import { Timeline } from "./timeline.js";
  * @returns {Step}
  */
 export function newStep(photoId = "", title = "", changed = null) {
-  return { photoId, title, found: [], search: "waiting", marks: new Timeline(NOTHING), changed, notes: [], filled: 0 };
+  const marks = new Timeline(NOTHING);
+  return { photoId, title, found: [], named: new Set(), search: "waiting", marks, changed, notes: [], filled: 0 };
 }
 
 /**

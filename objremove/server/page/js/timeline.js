@@ -46,6 +46,14 @@ export class Timeline {
     return forgotten;
   }
 
+  /**
+   * Put another state in the place of the one that is now.
+   * @param {T} now
+   */
+  amend(now) {
+    this.#states[this.#at] = now;
+  }
+
   /** @param {number} at */
   goTo(at) {
     this.#at = Math.min(Math.max(at, 0), this.#states.length - 1);
