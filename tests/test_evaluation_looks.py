@@ -73,6 +73,16 @@ class TestRequests:
     def test_an_answer_overlaps_by_more_than_a_quarter(self, columns: int, answered: int):
         assert figures(asked(field(cat=20), [block(CAT, np.s_[:columns])], []), CAT)[0] == [1, answered, answered]
 
+    @pytest.mark.parametrize(("columns", "whole"), [(18, 1), (17, 0)])
+    def test_an_object_is_whole_where_all_that_is_found_of_it_covers_nine_tenths(self, columns: int, whole: int):
+        dogs = [block(DOG, np.s_[:10]), block(CAT, np.s_[:20])]
+        scores = asked(field(dog=20), dogs, [block(DOG, np.s_[8:columns])])
+        assert [int(of[DOG]) for of in (scores.whole.requests, scores.whole.first, scores.whole.second)] == [
+            1,
+            0,
+            whole,
+        ]
+
     def test_something_found_elsewhere_is_no_answer(self):
         assert figures(asked(field(cat=20), [block(CAT, np.s_[60:80])], []), CAT)[0] == [1, 0, 0]
 

@@ -22,6 +22,8 @@ LEAST_SHARE = 0.01
 """Least share of the photo that a class covers in the labels to be named as present; as much unknown may hide one that is not."""
 LEAST_IOU = 0.25
 """Overlap with the labelled pixels above which a request is answered."""
+WHOLE = 0.9
+"""Least share of the labelled pixels that is found where an object goes as a whole, but for what dilation takes along."""
 
 
 def _counts() -> Counts:
@@ -34,7 +36,7 @@ class Asked:
 
     Attributes:
         requests: how many.
-        first: to how many of them something was found at the first look (where present: that overlaps).
+        first: for how many of them the first look found something, or what is asked here.
         second: likewise with a second look where the first found nothing that it was sure of.
     """
 
@@ -56,9 +58,15 @@ class LookScores:
     A class is present where it covers `LEAST_SHARE` of the photo in the labels; the request is answered where an instance
     overlaps these pixels by an IoU above `LEAST_IOU`, unknown pixels left out. It is absent where no pixel is labelled with it,
     the photo's source labels it at all, and less than `LEAST_SHARE` of the photo is unknown; there, anything found counts.
+
+    Attributes:
+        present: requests for what is there, and those that are answered.
+        whole: the same requests, and those of which all that is found covers `WHOLE` of the labelled pixels.
+        absent: requests for what is not there, and those where something is found.
     """
 
     present: Asked = field(default_factory=Asked)
+    whole: Asked = field(default_factory=Asked)
     absent: Asked = field(default_factory=Asked)
 
     def add(
@@ -83,8 +91,9 @@ class LookScores:
         all_known = areas[len(VOC) :].sum() < LEAST_SHARE * labels.size
         for label in known:
             if areas[label] >= LEAST_SHARE * labels.size:
-                once, again = (_answered(labels, found, label) for found in (first, [*first, *second]))
-                self.present.add(label, first=once, second=again)
+                for asked, holds in ((self.present, _answered), (self.whole, _whole)):
+                    once, again = (holds(labels, found, label) for found in (first, [*first, *second]))
+                    asked.add(label, first=once, second=again)
             elif not areas[label] and label in vocabulary and all_known:
                 once, again = (any(one.label == VOC[label] for one in found) for found in (first, [*first, *second]))
                 self.absent.add(label, first=once, second=again)
@@ -112,3 +121,12 @@ def _answered(labels: Bytes, found: Iterable[Instance], label: int) -> bool:
     truth, known = labels == label, labels < len(VOC)
     ious = ((truth & one.mask).sum() / (truth | (one.mask & known)).sum() for one in found if one.label == VOC[label])
     return any(bool(iou > LEAST_IOU) for iou in ious)
+
+
+def _whole(labels: Bytes, found: Iterable[Instance], label: int) -> bool:
+    """Whether the instances of the class together cover nearly all that is labelled so."""
+    covered = np.zeros(labels.shape, np.bool_)
+    for one in found:
+        if one.label == VOC[label]:
+            one.paint(covered)
+    return bool(covered[labels == label].mean() >= WHOLE)
