@@ -139,6 +139,23 @@ def test_a_few_known_patches_are_no_wallpaper():
     assert synthesize(window, hole, hole, guide) is not None
 
 
+def test_one_small_piece_does_not_become_a_mesh():
+    """Only a spot of the meadow is as dark as the guide: copied side by side it would repeat itself at every step."""
+    rng = np.random.default_rng(4)
+    truth = 0.5 + rng.normal(0, 0.04, (140, 180, 3))
+    truth[20:40, 20:40] -= 0.12
+    truth = truth.clip(0, 1).astype(np.float32)
+    hole = disc(140, 180, (75, 110), 32)
+    guide = reduce(np.where(hole[:, :, None], np.float32(0.38), truth), (35, 45))
+    inside = synthesize(truth, hole, hole, guide)[60:90, 95:125].mean(-1)
+    inside -= cv2.blur(inside, (9, 9))
+    again = [
+        np.corrcoef(inside[:, :-STEP].ravel(), inside[:, STEP:].ravel())[0, 1],
+        np.corrcoef(inside[:-STEP].ravel(), inside[STEP:].ravel())[0, 1],
+    ]
+    assert max(again) < 0.3
+
+
 def test_the_same_window_gives_the_same_fill():
     window, hole = RNG.random((96, 96, 3), dtype=np.float32), disc(96, 96, (48, 48), 20)
     guide = reduce(window, (24, 24))

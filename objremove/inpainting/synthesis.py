@@ -54,6 +54,10 @@ distance of 100 pixels to the place that is copied."""
 COMMON = 24
 """Offsets that serve the patches at the hole's edge best are tried by all: so one piece can cover much of the hole."""
 
+AGAIN, ALIKE = 3.0, 3
+"""Weight of a patch's variance where its neighbour copies the same place, give or take less than `ALIKE` pixels: copies of one small
+piece side by side are a mesh that nobody overlooks, however faint it is."""
+
 ROUNDS, SWEEPS = 2, 12
 """How often neighbours' places are shared, and sweeps of belief propagation each time."""
 
@@ -108,8 +112,17 @@ def _repetition(scene: Scene, places: Indices) -> float:
     copies = np.zeros(scene.whole.shape, np.float32)
     np.add.at(copies, tuple(places.T), 1)
     near = cv2.boxFilter(copies, -1, (STEP, STEP), normalize=False, borderType=cv2.BORDER_CONSTANT)
-    contrast = look(scene.picture, places, THIN).reshape(len(places), -1, 3).std(1).mean(1)
+    contrast = np.sqrt(_variance(scene)[tuple(places.T)])
     return float((contrast * (near[tuple(places.T)] > COPIES)).mean())
+
+
+def _variance(scene: Scene) -> Floats:
+    """(h, w) mean variance of the three colours in the patch with this corner."""
+    mean, square = (
+        cv2.boxFilter(each, -1, (SIDE, SIDE), anchor=(0, 0), borderType=cv2.BORDER_REFLECT)
+        for each in (scene.picture, scene.picture**2)
+    )
+    return np.asarray((square - mean**2).mean(2).clip(0), np.float32)
 
 
 def _first_places(scene: Scene, patches: Patches) -> tuple[Indices, Floats]:
@@ -210,8 +223,9 @@ def _shared(scene: Scene, patches: Patches, places: Indices, costs: Floats) -> t
 
 
 def _seams(scene: Scene, patches: Patches, places: Indices) -> Floats:
-    """(E, L, L) what it costs that two neighbours copy these places: their squared difference where they overlap."""
+    """(E, L, L) what it costs that two neighbours copy these places: their squared difference where they overlap, and repetition."""
     first, second = patches.edges.T
+    repeating = AGAIN * SIDE * STEP * _variance(scene)[places[..., 0], places[..., 1]]
     apart = patches.corners[second] - patches.corners[first]
     count = places.shape[1]
     seams = np.empty((len(first), count, count), np.float32)
@@ -222,7 +236,16 @@ def _seams(scene: Scene, patches: Patches, places: Indices) -> Floats:
         before = look(scene.picture, places[second[same]] - (down, right), THIN, (down, right))
         squares = (behind**2).sum(-1)[:, :, None] + (before**2).sum(-1)[:, None, :]
         seams[same] = SEAM * THIN**2 * np.maximum(squares - 2 * product(behind, before.transpose(0, 2, 1)), 0)
+        seams[same] += _near(places[first[same]], places[second[same]]) * repeating[first[same]][:, :, None]
     return seams
+
+
+def _near(ours: Indices, theirs: Indices) -> Mask:
+    """(N, L, L) bool: which of (N, L, 2) places of each are less than `ALIKE` pixels apart in both directions."""
+    (y, x), (v, u) = (np.moveaxis(each.astype(np.int16), -1, 0) for each in (ours, theirs))
+    near = np.abs(y[:, :, None] - v[:, None]) < ALIKE
+    near &= np.abs(x[:, :, None] - u[:, None]) < ALIKE
+    return np.asarray(near, np.bool_)
 
 
 def _beliefs(costs: Floats, seams: Floats, edges: Indices) -> Floats:
