@@ -220,6 +220,26 @@ def test_an_inpainter_gets_textures_beyond_its_sharp_width_only():
     assert error(40, 20) < 40, "seen at reduced scale, too"
 
 
+class Dashed(Blurred):
+    """Draws the mean of the surroundings, and over it what it cannot draw: dashes of single pixels."""
+
+    def fill(self, windows, holes):
+        filled = super().fill(windows, holes)
+        filled[:, ::2] += 0.2 * holes[:, ::2, :, None]
+        filled[:, 1::2] -= 0.2 * holes[:, 1::2, :, None]
+        return filled
+
+
+def test_where_nothing_can_be_copied_only_what_can_be_trusted_is_shown(monkeypatch):
+    monkeypatch.setattr(fill, "synthesize", lambda *given: None)
+    pixels = np.full((120, 160, 3), 100, np.uint8)
+    hole = Hole.hard(disc(120, 160, (60, 80), 30))
+    middle = disc(120, 160, (60, 80), 20)  # away from the tones of the edge
+    dashed, plain = (fill_hole(pixels, hole, Dashed(100, sharp)).pixels[middle].astype(int) for sharp in (100, 20))
+    assert dashed.std() > 40, "taken as it is"
+    assert plain.std() < dashed.std() / 3, "seen at a third of the size"
+
+
 def test_a_thin_part_is_taken_as_it_is_beside_one_that_is_hidden_or_wide(monkeypatch):
     """Whose textures can be trusted is told by the part that is filled, not by all that is unknown in its window."""
     covered = []

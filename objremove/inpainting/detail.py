@@ -45,6 +45,11 @@ def reduce(window: Floats, size: tuple[int, int]) -> Floats:
     return np.asarray(cv2.resize(window, size[::-1], interpolation=cv2.INTER_AREA), np.float32)
 
 
+def coverage(mask: Mask, size: tuple[int, int]) -> Floats:
+    """(h, w) share of the (H, W) mask in each pixel of `size`."""
+    return np.asarray(cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA), np.float32)
+
+
 def enlarge_with_detail(window: Floats, hole: Mask, filled: Floats, reduced_hole: Mask) -> Windows:
     """Bring a fill to the window's own resolution and give it the detail of its surroundings.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from objremove.errors import UsageError
 from objremove.inpainting.base import Inpainter
-from objremove.inpainting.detail import enlarge_with_detail, reduce
+from objremove.inpainting.detail import coverage, enlarge_with_detail, reduce
 from objremove.inpainting.synthesis import synthesize
 from objremove.inpainting.tones import level_step, match_tones
 from objremove.inpainting.windows import Limits, Rect, Window, find_parts, plan_windows
@@ -205,15 +205,16 @@ class View:
 
     def _textured(self, composite: Floats) -> Floats:
         """The filled view at the crop's own scale, with the textures that the inpainter doesn't draw; only the hole counts."""
-        share = self.filling.trusted(self.window)
+        hole, share = self.hole, self.filling.trusted(self.window)
         if share < _WORTHWHILE:
             height, width = (max(1, round(side * share)) for side in self.window.size)
-            textured = synthesize(self.crop, self.unknown, self.mine, reduce(composite, (height, width)))
+            composite, hole = reduce(composite, (height, width)), coverage(self.unknown, (height, width)) > 0
+            textured = synthesize(self.crop, self.unknown, self.mine, composite)
             if textured is not None:
                 return textured
-        if self.window.size == self.crop.shape[:2]:
+        if hole.shape == self.unknown.shape:
             return composite
-        return enlarge_with_detail(self.crop, self.unknown, composite, self.hole)
+        return enlarge_with_detail(self.crop, self.unknown, composite, hole)
 
 
 def _ramp(window: Window, whole: Rect) -> Floats:
@@ -240,7 +241,7 @@ def _at_scale(crop: Floats, unknown: Mask, size: tuple[int, int]) -> tuple[Float
         return crop, unknown
     if size[0] > crop.shape[0] or size[1] > crop.shape[1]:
         raise ValueError(f"a window of {crop.shape[:2]} is never enlarged to {size}")
-    share = cv2.resize(unknown.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+    share = coverage(unknown, size)
     known = reduce(np.where(unknown[:, :, None], np.float32(0), crop), size)
     # Average known pixels only, so that no colour of the object bleeds into the reduced pixels at the hole's edge.
     view = known / np.maximum(1 - share, 1e-3)[:, :, None]

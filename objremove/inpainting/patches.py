@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from objremove.inpainting.detail import enlarge, reduce
+from objremove.inpainting.detail import coverage, enlarge, reduce
 from objremove.inpainting.tones import spread
 from objremove.types import Mask
 
@@ -80,7 +80,7 @@ def make_scene(window: Floats, unknown: Mask, filled: Floats, scale: float) -> S
     size = (round(unknown.shape[0] * scale), round(unknown.shape[1] * scale))
     if min(size) < SIDE:
         return None
-    share = _shrunk(unknown, size)
+    share = coverage(unknown, size)
     small = share > 0
     whole = ~_touching(small)
     if not whole.any():
@@ -91,11 +91,6 @@ def make_scene(window: Floats, unknown: Mask, filled: Floats, scale: float) -> S
     cells = np.dstack([guide, ROUGH * _roughness(picture, guide, small)])
     cells = cv2.boxFilter(cells, -1, (CELL, CELL), anchor=(0, 0), borderType=cv2.BORDER_REFLECT)
     return Scene(picture, np.asarray(cells, np.float32), small, whole)
-
-
-def _shrunk(mask: Mask, size: tuple[int, int]) -> Floats:
-    """(h, w) share of the mask in each pixel of `size`."""
-    return np.asarray(cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _touching(mask: Mask) -> Mask:
@@ -115,7 +110,7 @@ def cover(scene: Scene, hole: Mask) -> Patches:
     """The patches that it takes to cover the (H, W) hole of the window."""
     height, width = scene.unknown.shape
     rows, columns = (np.unique(np.append(np.arange(0, side - SIDE, STEP), side - SIDE)) for side in (height, width))
-    inside = _touching(_shrunk(hole, (height, width)) > 0)[rows][:, columns]
+    inside = _touching(coverage(hole, (height, width)) > 0)[rows][:, columns]
     numbers = np.full((len(rows) + 2, len(columns) + 2), -1, np.intp)  # with a frame of nobody
     numbers[1:-1, 1:-1][inside] = np.arange(np.count_nonzero(inside))
     index = np.argwhere(inside)
