@@ -30,7 +30,7 @@ from objremove.cli.app import run as command_line
 from objremove.cluster.ledger import Covered, Known, Ledger, begin
 from objremove.cluster.listing import find_files
 from objremove.cluster.machines import Workers, connected
-from objremove.cluster.plan import Settings, make_plan
+from objremove.cluster.plan import Settings, find_inputs, make_plan
 from objremove.cluster.report import merge
 from objremove.cluster.run import alone, run
 from objremove.cluster.storage import Folder
@@ -117,7 +117,7 @@ def go(settings=None, *, only=None, options=None, **fields):
     output = Folder(mine.output)
     ledger = Ledger(output, begin(output, options or {}, again=settings.again, overwrite=settings.overwrite))
     known = Known.read(ledger, retry_failed=settings.retry_failed)
-    plan = make_plan(["memory://in"], mine, known, settings)
+    plan = make_plan(find_inputs(["memory://in"], mine), known, settings)
     worker = Worker(Task(**{**vars(mine), "run": ledger.run, "batch": settings.batch}))
     news = [one for unit in plan.units[:only] for one in worker({"unit": [encoded(unit)]})]
     assert not any(one["error"][0] for one in news)
@@ -226,7 +226,7 @@ def tar_unit(fields):
     output = Folder("memory://out")
     ledger = Ledger(output, begin(output, {}, again=False, overwrite=False))
     known = Known.read(ledger, retry_failed=False)
-    plan = make_plan(["memory://in"], task(run=ledger.run, **fields), known, Settings(batch=4))
+    plan = make_plan(find_inputs(["memory://in"], task(run=ledger.run, **fields)), known, Settings(batch=4))
     return ledger, next(unit for unit in plan.units if unit.kind == "tar")
 
 
@@ -517,7 +517,7 @@ def test_a_worker_with_other_weights_says_so(store):
 
 def make_plan_of_one(store):
     store.pipe_file("/in/x.png", picture())
-    return make_plan(["memory://in"], task(), Known({}), Settings()).units[0]
+    return make_plan(find_inputs(["memory://in"], task()), Known({}), Settings()).units[0]
 
 
 def test_spans_of_parts():
@@ -617,6 +617,13 @@ def wait_until(true, process=None, log=None, *, seconds=180):
         assert process is None or process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log and log.read_text()
         time.sleep(0.02)
+
+
+def test_a_run_without_anything_to_work_on_leaves_no_output(tmp_path):
+    mine = Task(HOW, REQUEST, MODELS, str(tmp_path / "out"))
+    with pytest.raises(PhotoError, match="no such file or folder"):
+        run([str(tmp_path / "in")], mine, {}, Settings(), Workers(1, 1, 0), listener=Listener())
+    assert not (tmp_path / "out").exists()
 
 
 def test_killed_workers_and_drivers_lose_no_photo_and_double_none(cluster, tmp_path):

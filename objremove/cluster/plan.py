@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from objremove.cluster import sources
 from objremove.cluster.ledger import Known
 from objremove.cluster.listing import find_files
-from objremove.cluster.sources import Unit
+from objremove.cluster.sources import File, Unit
 from objremove.cluster.storage import Folder
 from objremove.cluster.worker import Task
 
@@ -58,14 +58,33 @@ class Plan:
         return sum(len(unit.files) for unit in self.units) - self.shards
 
 
-def make_plan(inputs: Sequence[str], task: Task, known: Known, settings: Settings) -> Plan:
-    """What is left to do of the inputs.
+@dataclass(frozen=True)
+class Inputs:
+    """What a run is to work on.
+
+    Attributes:
+        files: photos and shards.
+        others: (name, reason) of files that are neither.
+    """
+
+    files: Sequence[File]
+    others: Sequence[tuple[str, str]]
+
+
+def find_inputs(inputs: Sequence[str], task: Task) -> Inputs:
+    """What folders, files and patterns hold; nothing is written.
 
     Raises:
-        PhotoError, UsageError: see `listing.find_files`.
+        PhotoError, UsageError: see `listing.find_files`, `sources.check_columns`.
     """
     files, others = find_files(inputs, Folder(task.output), task.layout)
     sources.check_columns(files, task.image_column)
+    return Inputs(files, others)
+
+
+def make_plan(inputs: Inputs, known: Known, settings: Settings) -> Plan:
+    """What is left to do of the inputs."""
+    files = inputs.files
     photos = [file for file in files if file.kind == "photos"]
     shards = [Unit.of_shard(file) for file in files if file.kind != "photos"]
     todo = [file for file in photos if not known.is_settled(file, retry_failed=settings.retry_failed)]
@@ -79,7 +98,7 @@ def make_plan(inputs: Sequence[str], task: Task, known: Known, settings: Setting
         len(unfinished),
         done,
         len(todo) - len(chosen),
-        tuple(others),
+        tuple(inputs.others),
         tuple(name for unit in shards for name in known.outdated(unit)),
     )
 
@@ -97,4 +116,4 @@ def _limited(units: Sequence[Unit], known: Known, limit: int) -> Iterator[Unit]:
 
 def look(inputs: Sequence[str], task: Task, settings: Settings) -> Plan:
     """What a run would work on if nothing were done yet; nothing is written."""
-    return make_plan(inputs, task, Known({}), settings)
+    return make_plan(find_inputs(inputs, task), Known({}), settings)

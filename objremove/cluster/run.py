@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from objremove.cluster.ledger import Known, Ledger, begin
 from objremove.cluster.machines import Workers, connected, news_of
-from objremove.cluster.plan import Plan, Settings, make_plan
+from objremove.cluster.plan import Plan, Settings, find_inputs, make_plan
 from objremove.cluster.report import merge
 from objremove.cluster.storage import Folder
 from objremove.cluster.worker import Task
@@ -78,11 +78,12 @@ def run(
             writes the report of it.
     """
     output = Folder(task.output)
+    found = find_inputs(inputs, task)  # before anything is written to the output
     with alone(output):
         ledger = Ledger(output, begin(output, options, again=settings.again, overwrite=settings.overwrite))
         output.sweep()
         known = Known.read(ledger, retry_failed=settings.retry_failed)
-        plan = make_plan(inputs, task, known, settings)
+        plan = make_plan(found, known, settings)
         listener.begins(plan)
         started, interrupted = time.perf_counter(), False
         try:
