@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -172,6 +172,20 @@ class Remover:
         targets = parse_targets(remove, known=self._known(remove))
         found = self._found(opened.pixels, targets, steps, named=not says_all(remove))
         return self._refined(opened.pixels, choose(found, targets), steps)
+
+    def find_more(
+        self, photo: PhotoLike, remove: str | int | Iterable[str | int], known: Sequence[Instance]
+    ) -> list[Instance]:
+        """What naming classes finds beside `known`, what a first look found of them: the answer of the second look, by falling area.
+
+        For who has looked for all classes, and then chooses one.
+        """
+        opened, remove = self.open(photo), Request(remove).remove
+        labels = parse_targets(remove).labels
+        segmenter = self.shelf.segmenter(labels)
+        check_known(labels, segmenter.classes, segmenter.name)
+        seen = look_again(segmenter, opened.pixels, labels, known, confidence=self.confidence)
+        return self._refined(opened.pixels, by_falling_area(seen), Steps())
 
     def fill(
         self, photo: PhotoLike, mask: AnyArray, *, dilate: str | float = 0, progress: Progress | None = None

@@ -146,6 +146,21 @@ def test_what_is_named_and_not_found_is_looked_for_again(remover):
     assert not remover(photo, "car").instances
 
 
+def test_more_of_a_class_is_found_beside_what_is_known_of_it(remover):
+    """What a second look adds to a first one, without that."""
+    toy, photo = remover.shelf.segmenter(), scene()
+    scrap, more = (Instance.from_mask(np.eye(180, 240, k, bool), label="car", score=0.5) for k in (0, 40))
+    toy.look_again = lambda pixels, labels, *, confidence=None: [scrap, more] if "car" in labels else []
+    toy.find = None
+    (found,) = remover.find_more(photo, "car", [scrap])
+    assert found.box == more.box
+    assert found.second_look
+    assert len(remover.find_more(photo, "car", [])) == 2
+    assert remover.find_more(photo, "person", [scrap]) == []
+    with pytest.raises(UsageError, match="does not know dog"):
+        remover.find_more(photo, "dog", [])
+
+
 def test_who_keeps_some_of_what_was_found_gets_no_second_look(remover):
     """It might hold the one that stays."""
     toy, photo = remover.shelf.segmenter(), scene()

@@ -116,7 +116,8 @@ class TestGrowing:
         sure, unsure = (
             semantic.Component(0, np.arange(7)[None] == place, score) for place, score in ((1, 0.6), (4, 0.4))
         )
-        grown, drawn = semantic.grown_margins([sure, unsure], scores)
+        growth = semantic.Growth([sure, unsure], scores)
+        grown, drawn = growth.margin(sure), growth.margin(unsure)
         assert np.flatnonzero(grown[0] > 0).tolist() == [1, 2]
         assert np.flatnonzero(drawn[0] > 0).tolist() == [4]
 
@@ -128,9 +129,35 @@ class TestGrowing:
         assert sorted([one.box, other.box]) == [(4, 10, 32, 50), (32, 10, 60, 50)]
 
     def test_nothing_grows_into_another_object(self):
-        photo = self.painted(((4, 10, 20, 50), self.RED), ((20, 20, 44, 40), self.DULL), ((44, 10, 60, 50), self.BLUE))
-        assert [one.box for one in toy().find(photo, ["person"])] == [(4, 10, 44, 50)]
-        assert [one.box for one in toy().find(photo, ["car"])] == [(44, 10, 60, 50)]
+        """The second class wins its pixels by less than the first would need to grow there."""
+        first = np.array([[2, -0.5, -0.5, -0.5, -0.5]], np.float32)
+        second = np.array([[-2, -0.6, -0.6, 0.5, 0.5]], np.float32)
+        scores = semantic.Scores(np.stack([first, second]), np.full((2, 1, 5), 0.6, np.float32))
+        one = semantic.Component(0, first > 0, 0.9)
+        other = semantic.Component(1, second > 0, 0.6)
+        assert np.flatnonzero(semantic.Growth([one, other], scores).margin(one)[0] > 0).tolist() == [0, 1, 2]
+        assert np.flatnonzero(semantic.Growth([one], scores).margin(one)[0] > 0).tolist() == [0, 1, 2, 3, 4]
+        assert semantic.Growth([one, other], scores).covered().all()
+
+    def test_an_object_grows_alike_whatever_is_asked_for(self):
+        """A weaker person at its side is found at a lower confidence, and takes nothing from it."""
+        photo = self.painted(((4, 10, 20, 50), self.RED), ((20, 20, 44, 40), self.DULL))
+        boxes = {
+            toy().find(photo, labels, confidence=least)[0].box
+            for labels in (["person"], ["person", "car"])
+            for least in (0.1, 0.4)
+        }
+        assert boxes == {(4, 10, 44, 50)}
+
+    def test_what_an_object_grew_to_is_not_found_again_in_a_tile(self):
+        """To the finer look the legs are red."""
+        photo = self.painted(((40, 20, 88, 60), self.RED), ((44, 60, 84, 100), self.DULL), size=128)
+        legs = self.painted(((46, 70, 82, 98), self.RED), size=128)
+        network = toy()
+        overview = network._overview(photo)
+        (body,) = semantic.components(overview, 0.001)
+        assert network._find_in_tiles(legs, overview, semantic.Growth([body], overview), 0.5) == []
+        assert network._find_in_tiles(legs, overview, semantic.Growth([], overview), 0.5)
 
 
 class TestGeometry:

@@ -28,6 +28,7 @@ from objremove.server.store import Store, StoredPhoto, extension_of, harmless_st
 
 ADDRESS = "http://127.0.0.1"
 ASKED = []
+MORE = []  # what a second look finds
 
 
 class CountedSegmenter(ColourSegmenter):
@@ -36,6 +37,9 @@ class CountedSegmenter(ColourSegmenter):
     def find(self, pixels, labels, *, confidence=None):
         ASKED.append(tuple(labels))
         return super().find(pixels, labels, confidence=confidence)
+
+    def look_again(self, pixels, labels, *, confidence=None):
+        return [one for one in MORE if one.label in labels]
 
 
 class SlowInpainter:
@@ -188,6 +192,34 @@ def test_a_photo_is_looked_through_only_once(client):
     again = client.post("/v1/detect", files=fields(photo_id=photo_id)).json()
     assert len(ASKED) == 1
     assert [one["id"] for one in first["instances"]] == [one["id"] for one in again["instances"]]
+
+
+def test_beside_what_is_known_only_a_second_look_is_answered(client, monkeypatch):
+    """The first look is not repeated; what comes to it is numbered on, and goes as if both had been found together."""
+    disc = np.zeros((180, 240), np.bool_)
+    disc[20:50, 100:130] = True
+
+    monkeypatch.setattr(f"{__name__}.MORE", [Instance.from_mask(disc, label="car", score=0.2, source="counted")])
+    photo_id = send(client, encoded(scene(), "PNG"))
+    first = client.post("/v1/detect", files=fields(photo_id=photo_id)).json()["instances"]
+    (car,) = [one["id"] for one in first if one["label"] == "car"]
+    monkeypatch.setattr("objremove.segmentation.second_look.SURE", 0.95)
+    ASKED.clear()
+    answer = client.post("/v1/detect", files=fields(photo_id=photo_id, remove="car", known=[car])).json()
+    assert ASKED == []
+    (late,) = answer["instances"]
+    assert (late["label"], late["number"], late["second_look"]) == ("car", 2, True)
+    assert answer["classes"] == {"car": 1}
+    gone = client.post("/v1/remove", files=fields(photo_id=photo_id, instances=[car, late["id"]]))
+    changed = (pixels_of(gone.content) != scene()).any(axis=2)
+    assert changed[35, 115]
+    assert changed[140, 60]
+    for wrong, status in (
+        ({"known": [car]}, 422),
+        ({"known": [car], "remove": "all"}, 422),
+        ({"known": ["x"], "remove": "car"}, 404),
+    ):
+        assert client.post("/v1/detect", files=fields(photo_id=photo_id, **wrong)).status_code == status
 
 
 def test_select_draws_what_is_pointed_at(client):
@@ -583,16 +615,20 @@ def test_what_was_found_is_bounded_too(monkeypatch):
         photo.instances([first])
 
 
-def test_what_two_searches_find_has_one_id():
+def test_what_was_found_beside_another_spares_it_and_is_spared():
+    """As if one search had found both; what a search of its own finds is nothing to the others."""
     photo = kept(1)
-    mask, other = np.ones((2, 10, 10), np.bool_)
-    other[5, 5] = False
-    first, second, third = (
-        photo.remember([(1, Instance.from_mask(each, label="dog"))])[0] for each in (mask, mask, other)
+    masks = np.zeros((4, 10, 10), np.bool_)
+    for number, mask in enumerate(masks):
+        mask[number] = True
+    dog, more, cat, other = (
+        Instance.from_mask(mask, label=label) for mask, label in zip(masks, ("dog", "dog", "cat", "dog"), strict=True)
     )
-    assert first == second != third
-    assert photo.others([first]) == []
-    assert len(photo.found) == 2
+    first, stranger = photo.remember([(1, dog), (1, cat)])
+    (late,) = photo.remember([(2, more)], beside=[stranger, first])
+    assert (photo.others([first]), photo.others([late]), photo.others([stranger])) == ([more], [dog], [])
+    (alone,) = photo.remember([(1, other)])
+    assert photo.others([alone]) == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ grass that goes. Only objects that the network is rather sure of grow so, each f
 
 A large photo is looked at twice: once as a whole, once in overlapping tiles at up to twice that scale. The tiles see objects
 that the overview is too coarse for, but no context, so that plain textures look like objects to them: they only add objects
-that lie whole inside one tile, that they are sure of, and where the overview found nothing. Every class counts there,
+that lie whole inside one tile, that they are sure of, and where the overview found nothing and nothing grew to. Every class counts there,
 whichever are asked for: the same photo has the same objects, and so the same numbers, in every request.
 
 A person who names a class mostly sees one in the photo. Where the network is sure of none, `look_again` puts that knowledge in: the
@@ -108,13 +108,14 @@ class SemanticSegmenter:
             return []
         least = DEFAULT_CONFIDENCE if confidence is None else confidence
         overview = self._overview(pixels)
-        seen = [each for each in components(overview, LEAST_AREA) if each.score >= least]
+        seen = list(components(overview, LEAST_AREA))
+        grown = Growth([each for each in seen if each.score >= DEFAULT_CONFIDENCE], overview)
         found = [
-            self._draw(component, margin, _size(pixels))
-            for component, margin in zip(seen, grown_margins(seen, overview), strict=True)
-            if self.classes[component.kind] in labels
+            self._draw(component, grown.margin(component), _size(pixels))
+            for component in seen
+            if component.score >= least and self.classes[component.kind] in labels
         ]
-        added = self._find_in_tiles(pixels, overview, max(least, TILE_CONFIDENCE))
+        added = self._find_in_tiles(pixels, overview, grown, max(least, TILE_CONFIDENCE))
         found += [instance for instance in added if instance.label in labels]
         return by_falling_area(instance for instance in found if instance is not None)
 
@@ -150,14 +151,16 @@ class SemanticSegmenter:
             source=self.name,
         )
 
-    def _find_in_tiles(self, pixels: Pixels, overview: Scores, least: float) -> list[Instance]:
+    def _find_in_tiles(self, pixels: Pixels, overview: Scores, grown: Growth, least: float) -> list[Instance]:
         """What of any class only the finer look sees; nothing for photos not much larger than the network's own scale."""
-        size = _size(pixels)
-        won = (overview.margin > 0).any(axis=0)
+        size, side = _size(pixels), self._architecture.short_side
+        places = tiles(size, side)
+        if not places:
+            return []
+        won = (overview.margin > 0).any(axis=0) | grown.covered()
         taken = np.zeros(won.shape, dtype=np.bool_)
         found: list[Instance] = []
-        for x0, y0, x1, y1 in tiles(size, self._architecture.short_side):
-            side = self._architecture.short_side
+        for x0, y0, x1, y1 in places:
             scores = self._score(resize(as_uint8(pixels[y0:y1, x0:x1]), (side, side)), mirrored=False)
             edges = (y0 > 0, y1 < size[0], x0 > 0, x1 < size[1])
             for component in components(scores, LEAST_AREA_IN_TILES):
@@ -246,37 +249,50 @@ def own_margin(component: Component, scores: Scores) -> FloatMap:
     return np.asarray(np.where(component.region, margin, -np.abs(margin)), dtype=np.float32)
 
 
-def grown_margins(found: Sequence[Component], scores: Scores) -> list[FloatMap]:
-    """For each component the (h, w) map that it is drawn from: positive where it lies and, if it is sure enough, where it grows to.
+class Growth:
+    """How far objects go on beyond the pixels that they win.
 
-    It grows through pixels of no component; where two of a class would meet, each takes what is nearer to it.
+    They grow through pixels of none of `standing`, and where two of a class would meet, each takes what is nearer to it. Two of
+    different classes may both grow to what lies between them.
     """
-    taken = np.zeros(scores.margin.shape[1:], dtype=np.bool_)
-    for each in found:
-        taken |= each.region
-    return [_grown_margin(each, scores, taken, [one for one in found if one.kind == each.kind]) for each in found]
 
+    def __init__(self, standing: Sequence[Component], scores: Scores) -> None:
+        """`standing`: what stands in the way, and nothing else, so that an object grows alike whatever else is asked for."""
+        self._standing, self._scores = standing, scores
+        self._taken = np.zeros(scores.margin.shape[1:], dtype=np.bool_)
+        for each in standing:
+            self._taken |= each.region
+        self._owners: dict[int, NDArray[np.int32]] = {}
 
-def _grown_margin(component: Component, scores: Scores, taken: Mask, alike: Sequence[Component]) -> FloatMap:
-    own = own_margin(component, scores)
-    if component.score < GROWING_CONFIDENCE:
-        return own
-    raised = scores.margin[component.kind] + np.float32(math.log(GROWING_ODDS))
-    open_to_it = component.region | ((raised > 0) & ~taken & _nearest(component, alike))
-    _, labels = cv2.connectedComponents(open_to_it.astype(np.uint8), connectivity=8)
-    reached = labels == labels[component.region][0]
-    return np.asarray(np.where(reached | (raised <= 0), raised, own), dtype=np.float32)
+    def margin(self, component: Component) -> FloatMap:
+        """The (h, w) map that it is drawn from: positive where it lies and, if it is sure enough, where it grows to."""
+        own = own_margin(component, self._scores)
+        if component.score < GROWING_CONFIDENCE:
+            return own
+        owners = self._nearest(component.kind)
+        raised = self._scores.margin[component.kind] + np.float32(math.log(GROWING_ODDS))
+        free = (raised > 0) & ~self._taken & (owners == owners[component.region][0])
+        _, labels = cv2.connectedComponents((component.region | free).astype(np.uint8), connectivity=8)
+        reached = labels == labels[component.region][0]
+        return np.asarray(np.where(reached | (raised <= 0), raised, own), dtype=np.float32)
 
+    def covered(self) -> Mask:
+        """(h, w) bool: where any of `standing` lies or grows to."""
+        covered = np.zeros(self._taken.shape, dtype=np.bool_)
+        for each in self._standing:
+            covered |= self.margin(each) > 0
+        return covered
 
-def _nearest(component: Component, alike: Sequence[Component]) -> Mask:
-    """(h, w) bool: the pixels that are nearer to this component than to the others of `alike`, of which it is one."""
-    if len(alike) == 1:
-        return np.ones_like(component.region)
-    away = np.ones(component.region.shape, dtype=np.uint8)
-    for one in alike:
-        away[one.region] = 0
-    _, owners = cv2.distanceTransformWithLabels(away, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP)
-    return np.asarray(owners == owners[component.region][0], dtype=np.bool_)
+    def _nearest(self, kind: int) -> NDArray[np.int32]:
+        """(h, w) a number for each of the class's standing components, at the pixels that are nearer to it than to the others."""
+        if kind not in self._owners:
+            away = np.ones(self._taken.shape, dtype=np.uint8)
+            for one in self._standing:
+                if one.kind == kind:
+                    away[one.region] = 0
+            _, owners = cv2.distanceTransformWithLabels(away, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP)
+            self._owners[kind] = np.asarray(owners, np.int32)
+        return self._owners[kind]
 
 
 def _moved(instance: Instance, corner: tuple[int, int], size: tuple[int, int]) -> Instance:

@@ -26,6 +26,21 @@ from objremove.targets import picked, without_numbers
 Numbered = tuple[int, Instance]
 
 
+@dataclass(frozen=True)
+class Search:
+    """What a client wants found.
+
+    Attributes:
+        remove: classes; none: all.
+        known: ids of instances: only what a second look finds of the classes beside them.
+        confidence: as of `Remover`.
+    """
+
+    remove: Sequence[str] = ()
+    known: Sequence[str] = ()
+    confidence: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Removal:
     """What a client wants gone; names and values as those of `Remover` and of the command line.
@@ -83,17 +98,20 @@ class Engine:
         remover = Remover(shelf=JobShelf(self._models, Choice(), Searches(), _silent))
         remover.prepare("all", points=["0,0"])
 
-    def find(
-        self, job: Job, stored: StoredPhoto, remove: Sequence[str], choice: Choice, confidence: float | None
-    ) -> Any:
+    def find(self, job: Job, stored: StoredPhoto, search: Search, choice: Choice) -> Any:
         """What is in a photo, as JSON."""
         opened = self._read(job, stored)
-        remover = self._remover(job, opened, choice, confidence=confidence)
+        remover = self._remover(job, opened, choice, confidence=search.confidence)
         shelf = remover.shelf
         assert isinstance(shelf, JobShelf)
-        classes = list(remove) or ["all"]
-        found = picked(numbered(remover.find(opened.photo, without_numbers(classes))), classes)
-        ids = stored.remember(found)
+        classes = list(search.remove) or ["all"]
+        if search.known:
+            known = stored.instances(search.known)
+            seen = remover.find_more(opened.photo, without_numbers(classes), known)
+            found = numbered([*known, *seen])[len(known) :]
+        else:
+            found = picked(numbered(remover.find(opened.photo, without_numbers(classes))), classes)
+        ids = stored.remember(found, beside=search.known)
         counts: dict[str, int] = {}
         for _, one in found:
             counts[one.label] = counts.get(one.label, 0) + 1

@@ -37,6 +37,13 @@ Keep = Annotated[
 Instances = Annotated[
     list[_Id], Form(description="Ids of instances of this photo. May be repeated.", max_length=MOST_INSTANCES)
 ]
+Known = Annotated[
+    list[_Id],
+    Form(
+        description="Ids of instances of this photo: answers only what a second look finds of the named classes beside them.",
+        max_length=MOST_INSTANCES,
+    ),
+]
 Points = Annotated[
     list[_Point],
     Form(description="x,y on the object, or x,y,- beside it; all of them are one object.", max_length=MOST_PROMPTS),

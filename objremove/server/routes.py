@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from objremove.server import forms, schemas
-from objremove.server.engine import Removal
+from objremove.server.engine import Removal, Search
 from objremove.server.fields import refuse_unknown
 from objremove.server.jobs import Job
 from objremove.server.pictures import preview
@@ -19,7 +19,7 @@ from objremove.server.problems import Problem
 from objremove.server.shelves import Choice
 from objremove.server.store import StoredPhoto
 from objremove.server.work import Server, ServerHere
-from objremove.targets import parse_targets
+from objremove.targets import parse_targets, says_all
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.Error, "description": text}
@@ -126,17 +126,22 @@ async def detect(
     photo: forms.OptionalPhoto = None,
     photo_id: forms.OptionalPhotoId = None,
     remove: forms.Remove = [],  # noqa: B006 - FastAPI copies it
+    known: forms.Known = [],  # noqa: B006
     confidence: forms.Confidence = None,
     segmenter: forms.Model = "auto",
 ) -> schemas.Detection:
-    """What is in a photo: every class that the model knows, or those that `remove` names."""
+    """What is in a photo: every class that the model knows, or those that `remove` names; what more of these beside `known`."""
     choice = Choice(segmenter=segmenter)
     choice.check()
     parse_targets(remove)
+    if known and (not remove or says_all(remove)):
+        raise Problem(422, "invalid", "known: name the classes in remove that are to be looked for again")
     server.worker.check_room()
     stored = await server.photo(photo, photo_id)
+    stored.instances(known)
+    search = Search(tuple(remove), tuple(known), confidence)
     found = await server.outcome(
-        request, "detect", lambda job: server.engine.find(job, stored, remove, choice, confidence), [stored.data]
+        request, "detect", lambda job: server.engine.find(job, stored, search, choice), [stored.data]
     )
     return schemas.Detection(**found)
 

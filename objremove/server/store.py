@@ -8,10 +8,8 @@ import threading
 import time
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from objremove.instances import Instance
 from objremove.server.problems import Problem
@@ -112,14 +110,21 @@ class StoredPhoto:
         masks = sum(named.instance.crop.nbytes for named in list(self.found.values()))
         return len(self.data) + len(self.mask or b"") + masks + sum(map(len, list(self.previews.values())))
 
-    def remember(self, instances: Iterable[tuple[int, Instance]]) -> list[str]:
-        """Keep what was found; the ids, in the same order. What is known already keeps its id, and the oldest make room."""
+    def remember(self, instances: Iterable[tuple[int, Instance]], beside: Sequence[str] = ()) -> list[str]:
+        """Keep what was found; the ids, in the same order. What is known already keeps its id, and the oldest make room.
+
+        What was found `beside` instances of those ids belongs to the searches that found these.
+        """
+        known = {id(named.instance): key for key, named in self.found.items()}
         ids = []
         self.looks += 1
         for number, one in instances:
-            known = (key for key, named in self.found.items() if _same(named.instance, one))
-            key = next(known, None) or secrets.token_urlsafe(9)
-            self.found.setdefault(key, Named(number, one, self.looks))
+            key = known.get(id(one)) or secrets.token_urlsafe(9)
+            look = next(
+                (self.found[other].look for other in beside if self.found[other].instance.label == one.label),
+                self.looks,
+            )
+            self.found.setdefault(key, Named(number, one, look))
             ids.append(key)
         excess = sum(named.instance.crop.nbytes for named in self.found.values()) - _MOST_FOUND
         for key in [key for key in self.found if key not in ids]:  # the oldest come first
@@ -144,14 +149,6 @@ class StoredPhoto:
             for key, named in self.found.items()
             if key not in wanted and (named.look, named.instance.label) in kinds
         ]
-
-
-def _same(one: Instance, other: Instance) -> bool:
-    """Whether two searches found the same object."""
-    if one is other:
-        return True
-    same = (one.label, one.source, one.box, one.score) == (other.label, other.source, other.box, other.score)
-    return same and np.array_equal(one.crop, other.crop)
 
 
 class Store:

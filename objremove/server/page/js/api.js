@@ -133,7 +133,7 @@ export function forgetPhoto(id) {
 /**
  * What is in a photo.
  * @param {string} id
- * @param {{remove?: string, confidence?: number, segmenter?: string}} options
+ * @param {{remove?: string, known?: string[], confidence?: number, segmenter?: string}} options
  * @param {Waiting} [waiting]
  * @returns {Promise<Detection>}
  */

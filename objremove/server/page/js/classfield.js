@@ -134,7 +134,7 @@ export class ClassField {
     if (going.length === 0) return;
     const ids = going.map(({ id }) => id);
     session.mark(withChosen(session.selection, ids, true));
-    session.named(names.filter((name) => !missing.includes(name)));
+    session.nameClasses(names.filter((name) => !missing.includes(name)));
     this.#field.value = "";
     this.app.say(`Selected ${inWords({ ...NOTHING, chosen: new Set(ids) }, session.instances)}.`);
   }

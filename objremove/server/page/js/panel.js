@@ -110,7 +110,7 @@ export class Panel {
     const ids = session.instances.filter((one) => one.label === label).map(({ id }) => id);
     const all = ids.every((id) => session.selection.chosen.has(id));
     session.mark(withChosen(session.selection, ids, !all));
-    if (!all) session.named([label]);
+    if (!all) session.nameClasses([label]);
   }
 
   #chooseAllButMain() {

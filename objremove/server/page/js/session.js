@@ -36,6 +36,8 @@ export class Session extends EventTarget {
   #removal = null;
   #closed = new AbortController();
   #restarting = false;
+  /** Classes that were named are looked for again; this is when all of them are. @type {Promise<unknown>} */
+  #naming = Promise.resolve();
   /** Clicks and boxes are answered one after the other; this is the last of them. @type {Promise<unknown>} */
   #prompts = Promise.resolve();
 
@@ -106,7 +108,7 @@ export class Session extends EventTarget {
    */
   async search(step) {
     step.search = "searching";
-    step.named.clear();
+    step.named = new Set();
     this.#changed();
     const instances = await this.#detect(step, { remove: "all" });
     step.found = instances ?? [];
@@ -128,38 +130,54 @@ export class Session extends EventTarget {
     this.#changed();
     const instances = await this.#detect(step, { remove: classes, confidence: HARDER });
     step.search = "done";
-    if (instances) step.found = withMore(step.found, instances);
     this.#changed();
-    return instances;
+    if (!instances) return null;
+    if (classes !== "all") for (const { label } of instances) step.named.add(label);
+    const known = new Map(step.found.map((one) => [`${one.label} ${one.box}`, one]));
+    const merged = instances.map((one) => known.get(`${one.label} ${one.box}`) ?? one);
+    step.found = byFallingArea([...new Set([...step.found, ...merged])]);
+    return merged;
   }
 
   /**
-   * Classes that the user named, whose objects are chosen: what only a second look finds of them comes to these a moment later.
+   * The user named classes and chose their objects: what only a second look finds of them joins these a moment later.
    * @param {readonly string[]} labels
    */
-  named(labels) {
+  nameClasses(labels) {
     const { step } = this;
-    const news = labels.filter((label) => !step.named.has(label) && step.found.some((one) => one.label === label));
+    const { found, named } = step;
+    const news = labels.filter((label) => !named.has(label) && found.some((one) => one.label === label));
     if (news.length === 0 || this.removing) return;
-    for (const label of news) step.named.add(label);
-    void this.#inTurn(async () => {
-      const shown = idsOf(step.found);
-      const instances = await this.#detect(step, { remove: news.join(",") });
-      if (!instances) return news.forEach((label) => step.named.delete(label));
-      const late = instances.filter(({ id }) => !shown.has(id));
-      if (late.length === 0) return;
-      const { now } = step.marks;
-      const wanted = late.filter(({ label }) => step.found.every((one) => one.label !== label || now.chosen.has(one.id)));
-      step.found = withMore(step.found, late);
-      step.marks.amend(withChosen(now, idsOf(wanted), true));
-      this.#say(`Found more, because it was named: ${inWords({ ...NOTHING, chosen: idsOf(late) }, late)}.`);
-      this.#changed();
-    });
+    for (const label of news) named.add(label);
+    const known = found.filter(({ label }) => news.includes(label));
+    this.#naming = Promise.allSettled([this.#naming, this.#lookAgain(step, news, known)]);
   }
 
   /**
    * @param {Step} step
-   * @param {{remove: string, confidence?: number}} what
+   * @param {readonly string[]} labels
+   * @param {readonly Instance[]} known
+   */
+  async #lookAgain(step, labels, known) {
+    const { named } = step;
+    const late = await this.#detect(step, { remove: labels.join(","), known: known.map(({ id }) => id) });
+    if (step.named !== named) return; // the photo was searched anew
+    if (!late) labels.forEach((label) => named.delete(label));
+    if (!late?.length) return;
+    step.found = byFallingArea([...step.found, ...late]);
+    for (const { id, label } of late) {
+      const others = known.filter((one) => one.label === label);
+      step.marks.amend((marks) =>
+        others.every((one) => marks.chosen.has(one.id)) ? withChosen(marks, [id], true) : marks,
+      );
+    }
+    this.#say(`Found more, because it was named: ${inWords({ ...NOTHING, chosen: idsOf(late) }, late)}.`);
+    this.#changed();
+  }
+
+  /**
+   * @param {Step} step
+   * @param {{remove: string, known?: string[], confidence?: number}} what
    * @returns {Promise<Instance[] | null>} null where that failed, which the user was told
    */
   async #detect(step, what) {
@@ -258,11 +276,12 @@ export class Session extends EventTarget {
   async remove() {
     await this.#prompts; // what was clicked just now goes as well
     if (!this.canRemove) return false;
-    const { step, selection, instances } = this;
     const { signal } = (this.#removal = new AbortController());
     this.job = { job_id: "", state: "queued", stage: null, done: 0, total: 0, position: 0 };
     this.#changed();
     try {
+      await orAborted(this.#naming, signal); // and what was named just now goes whole
+      const { step, selection, instances } = this;
       const files = await maskFiles(selection.strokes, this.width, this.height);
       const { dilate, segmenter, inpainter } = this.choices();
       const request = { instances: [...selection.chosen], ...files, dilate, segmenter, inpainter };
@@ -400,17 +419,19 @@ export class Session extends EventTarget {
   }
 }
 
+/**
+ * Wait, but no longer than the user does; throws where the signal is aborted.
+ * @param {Promise<unknown>} promise
+ * @param {AbortSignal} signal
+ */
+async function orAborted(promise, signal) {
+  await Promise.race([promise, new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }))]);
+  signal.throwIfAborted();
+}
+
 /** @param {readonly Instance[]} instances */
 function byFallingArea(instances) {
   return [...instances].sort((one, other) => other.area - one.area);
-}
-
-/**
- * @param {readonly Instance[]} found
- * @param {readonly Instance[]} more  of a later search; the same object has the same id in every search of a photo
- */
-function withMore(found, more) {
-  return byFallingArea([...new Map([...found, ...more].map((one) => [one.id, one])).values()]);
 }
 
 /** @param {readonly Instance[]} instances */

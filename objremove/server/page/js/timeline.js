@@ -47,11 +47,11 @@ export class Timeline {
   }
 
   /**
-   * Put another state in the place of the one that is now.
-   * @param {T} now
+   * Change every state, those that can be redone included.
+   * @param {(state: T) => T} change
    */
-  amend(now) {
-    this.#states[this.#at] = now;
+  amend(change) {
+    this.#states = this.#states.map(change);
   }
 
   /** @param {number} at */
