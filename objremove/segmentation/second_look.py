@@ -15,7 +15,7 @@ from objremove.instances import Instance
 from objremove.segmentation.base import SecondLook, Segmenter
 from objremove.types import Pixels
 
-SURE = 0.6
+SURE = 0.7
 """Score from which on an object of the first look answers the request, so that nobody looks again."""
 
 LEAST_NEW = 0.25
