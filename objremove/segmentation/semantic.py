@@ -35,9 +35,8 @@ from objremove.segmentation.architectures import Architecture
 from objremove.segmentation.outline import FloatMap, as_uint8, instance_from_logits, resize
 from objremove.types import Mask, Pixels
 
-DEFAULT_CONFIDENCE = 0.4
+DEFAULT_CONFIDENCE = 0.5  # least mean probability of an object; those grow
 GROWING_ODDS = 2.0  # an object grows to where what wins is less than this times as likely as its class
-GROWING_CONFIDENCE = 0.5  # least mean probability of an object that grows
 TILE_CONFIDENCE = 0.8  # least mean probability of an object that only the tile pass saw
 PRESUMED_ODDS = 8.0  # factor on the odds of a class that is said to be there
 PRESUMED_CONFIDENCE = 0.5  # least mean probability after that
@@ -103,7 +102,7 @@ class SemanticSegmenter:
         self._dtype = dtype
 
     def find(self, pixels: Pixels, labels: Collection[str], *, confidence: float | None = None) -> list[Instance]:
-        """As `Segmenter.find`; the default confidence is 0.4 for the mean probability over an object."""
+        """As `Segmenter.find`; the default confidence is 0.5 for the mean probability over an object."""
         if not set(labels) & set(self.classes):
             return []
         least = DEFAULT_CONFIDENCE if confidence is None else confidence
@@ -267,7 +266,7 @@ class Growth:
     def margin(self, component: Component) -> FloatMap:
         """The (h, w) map that it is drawn from: positive where it lies and, if it is sure enough, where it grows to."""
         own = own_margin(component, self._scores)
-        if component.score < GROWING_CONFIDENCE:
+        if component.score < DEFAULT_CONFIDENCE:
             return own
         owners = self._nearest(component.kind)
         raised = self._scores.margin[component.kind] + np.float32(math.log(GROWING_ODDS))
