@@ -60,7 +60,11 @@ EXAMPLES = (
         "Two coins less, and the ground goes on between the others.",
     ),
     Example("galaxies.jpg", "--box 690,430,760,510", "A box of sky, filled with sky."),
-    Example("sunset.jpg", "--box 800,520,1180,853", "The stone table on the right goes without a trace."),
+    Example(
+        "sunset.jpg",
+        "--box 800,520,1180,853",
+        "The stone table goes; seen at full size, dull pieces of the far hill stand where its top was.",
+    ),
     Example("mountains.jpg", "--box 960,840,1060,930", "One rock less on the meadow."),
     Example(
         "cat.jpg",
