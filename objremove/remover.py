@@ -23,7 +23,7 @@ from objremove.photo import Photo
 from objremove.request import Request
 from objremove.result import Result
 from objremove.segmentation import Prompter, Segmenter
-from objremove.segmentation.second_look import look_again
+from objremove.segmentation.second_look import found_again, look_again
 from objremove.shelf import EMBEDDED_PROMPTER, Shelf
 from objremove.targets import Targets, absent, check_known, choose, parse_targets, says_all
 from objremove.types import AnyArray, Mask, Pixels
@@ -272,6 +272,7 @@ class Remover:
         found = self._found(opened.pixels, targets, steps, named=not says_all(remove))
         steps.notes += absent(found, targets)
         chosen = choose(found, targets)
+        steps.notes += found_again(found, chosen)
         kept = [*(one for one in found if one not in chosen), *request.spare]
         refined = self._refined(opened.pixels, chosen, steps)
         wanted = [*refined, *self._prompted(opened.pixels, targets, steps), *given]
@@ -325,14 +326,7 @@ class Remover:
             chosen = {one.label for one in found if targets.keep_words or one.label in kept}
             labels = {target.label for target in targets.remove} - chosen
             staying = [one for one in found if one.label in kept]
-            seen = look_again(segmenter, pixels, labels, found, staying=staying, confidence=self.confidence)
-        before = {one.label for one in found}
-        steps.notes += [
-            f"{'more of ' if label in before else ''}{label} was found only at a second look, because it was named "
-            f"(score {score:.2f}): check the result"
-            for label, score in sorted({one.label: one.score for one in reversed(seen)}.items())
-        ]
-        return [*found, *seen]
+            return [*found, *look_again(segmenter, pixels, labels, found, staying=staying, confidence=self.confidence)]
 
     def _prompted(self, pixels: Pixels, targets: Targets, steps: Steps) -> list[Instance]:
         """What the targets point at."""

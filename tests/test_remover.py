@@ -137,6 +137,8 @@ def test_what_is_named_and_not_found_is_looked_for_again(remover):
     assert asked == [{"car"}], "persons were found at once"
     assert {one.label: one.second_look for one in result.instances} == {"person": False, "car": True}
     assert any("car was found only at a second look" in note for note in result.warnings)
+    assert not any("second look" in note for note in remover(photo, "person,car#2").warnings), "nothing of it goes"
+    asked.pop()
     assert not remover(scene(discs=()), "car").instances
     remover(photo, "all")
     assert len(asked) == 2, "nobody named what 'all' stands for"

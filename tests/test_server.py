@@ -613,6 +613,8 @@ def test_what_was_found_is_bounded_too(monkeypatch):
     assert len(photo.instances([second, third])) == 2
     with pytest.raises(Problem, match="no such instance"):
         photo.instances([first])
+    (late,) = photo.remember([(2, Instance.from_mask(mask, label="dog"))], beside=[second])
+    assert len(photo.instances([second, late])) == 2, "what it was found beside does not make room for it"
 
 
 def test_what_was_found_beside_another_spares_it_and_is_spared():

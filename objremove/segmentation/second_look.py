@@ -45,6 +45,17 @@ def look_again(
     return [replace(one, second_look=True) for one in apart if one is not None]
 
 
+def found_again(found: Iterable[Instance], going: Iterable[Instance]) -> list[str]:
+    """A line for each class of which something goes that only a second look found."""
+    before = {one.label for one in found if not one.second_look}
+    scores = {one.label: one.score for one in sorted(going, key=lambda one: one.area) if one.second_look}
+    return [
+        f"{'more of ' if label in before else ''}{label} was found only at a second look, because it was named "
+        f"(score {score:.2f}): check the result"
+        for label, score in sorted(scores.items())
+    ]
+
+
 def _apart_from(seen: Instance, others: Iterable[Instance], least: float) -> Instance | None:
     """What of it lies outside the others; None where that is not more than this share of it: then it is one of them."""
     known = np.zeros(seen.size, np.bool_)

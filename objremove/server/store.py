@@ -127,7 +127,7 @@ class StoredPhoto:
             self.found.setdefault(key, Named(number, one, look))
             ids.append(key)
         excess = sum(named.instance.crop.nbytes for named in self.found.values()) - _MOST_FOUND
-        for key in [key for key in self.found if key not in ids]:  # the oldest come first
+        for key in [key for key in self.found if key not in ids and key not in beside]:  # the oldest come first
             if excess <= 0:
                 break
             excess -= self.found.pop(key).instance.crop.nbytes
