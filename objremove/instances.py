@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,7 @@ class Instance:
             dilation takes it into account.
         source: name of the model that drew the mask.
         second_look: whether it was found only because its class was named; see `objremove.segmentation.SecondLook`.
+        extends: whether it holds more of an object that the first look found, too: together they count as one.
     """
 
     label: str
@@ -35,6 +37,7 @@ class Instance:
     boundary_error: float = 0.0
     source: str = ""
     second_look: bool = False
+    extends: bool = False
 
     @classmethod
     def from_mask(
@@ -100,15 +103,15 @@ class Instance:
         left = self.crop & ~mask[y0:y1, x0:x1]
         if np.array_equal(left, self.crop):
             return self
-        part = Instance.from_crop(left, (x0, y0), self.size, label=self.label, score=self.score, source=self.source)
-        return part and replace(part, boundary_error=self.boundary_error, second_look=self.second_look)
+        part = Instance.from_crop(left, (x0, y0), self.size, label=self.label)
+        return part and replace(self, box=part.box, crop=part.crop)
 
     def relabelled(self, label: str) -> Instance:
         """The same object under another label."""
         return replace(self, label=label)
 
     def to_dict(self, *, rle: bool = True) -> dict[str, Any]:
-        """Plain data for JSON: label, score, box (XYXY), area, source, second_look and, unless `rle` is false, segmentation (COCO RLE)."""
+        """Plain data for JSON: label, score, box (XYXY), area, source, second_look, extends and, unless `rle` is false, segmentation."""
         data: dict[str, Any] = {
             "label": self.label,
             "score": round(self.score, 4),
@@ -116,8 +119,17 @@ class Instance:
             "area": self.area,
             "source": self.source,
             "second_look": self.second_look,
+            "extends": self.extends,
         }
         return {**data, "segmentation": self.rle} if rle else data
+
+
+def count_objects(instances: Iterable[Instance]) -> Counter[str]:
+    """How many objects of each label; what extends one counts with it."""
+    counts: Counter[str] = Counter()
+    for one in instances:
+        counts[one.label] += not one.extends
+    return Counter({label: max(1, count) for label, count in counts.items()})
 
 
 def by_falling_area(instances: Iterable[Instance]) -> list[Instance]:

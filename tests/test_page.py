@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ColourSegmenter, scene
+from conftest import BLUE, ColourSegmenter, scene
 from PIL import Image
 
 pytest.importorskip("fastapi")
@@ -59,10 +59,11 @@ class GatedTelea:
 
 
 class PageSegmenter(ColourSegmenter):
-    """As sure as a test wants, and with a second look, which takes the green disc for what a test wants."""
+    """As sure as a test wants, and with a second look, which takes the green disc for what a test wants, with the blue one or without."""
 
     score = 0.9
     greens: tuple[str, ...] = ()
+    wide = False
     gate = threading.Event()
 
     def __init__(self, device, dtype):
@@ -73,7 +74,8 @@ class PageSegmenter(ColourSegmenter):
 
     def look_again(self, pixels, labels, *, confidence=None):
         self.gate.wait(10)
-        mask = np.abs(pixels.astype(int) - GREEN).max(axis=2) < 30
+        discs = (GREEN, BLUE) if self.wide else (GREEN,)
+        mask = np.min([np.abs(pixels.astype(int) - colour).max(axis=2) for colour in discs], axis=0) < 30
         seen = [Instance.from_mask(mask, label=label, score=0.2, source=self.name) for label in self.greens]
         return [one for one in seen if one and one.label in labels]
 
@@ -436,6 +438,27 @@ def test_a_class_that_is_named_is_looked_for_again(visit, monkeypatch, way):
     assert not gone[90, 90]
 
 
+def test_more_of_an_object_goes_with_it_and_counts_with_it(visit, monkeypatch):
+    """The second look sees the blue disc and the green one as one car."""
+    gate = threading.Event()
+    monkeypatch.setattr(PageSegmenter, "score", 0.5)
+    monkeypatch.setattr(PageSegmenter, "greens", ("car",))
+    monkeypatch.setattr(PageSegmenter, "wide", True)
+    monkeypatch.setattr(PageSegmenter, "gate", gate)
+    visitor = visit()
+    page = visitor.page
+    visitor.drop(photo("party.png"))
+    page.get_by_role("button", name="car: 0 of 1 selected").click()
+    page.locator('.chip[aria-busy="true"]').wait_for()
+    gate.set()
+    page.locator('.chip[aria-busy="true"]').wait_for(state="detached")
+    page.get_by_role("button", name="Remove car").wait_for()
+    chip = page.get_by_role("button", name="car: 1 of 1 selected")
+    assert chip.get_attribute("aria-pressed") == "true"
+    visitor.remove()
+    assert visitor.mask()[230, 120], "the green disc"
+
+
 def test_whoever_is_quick_removes_what_was_named_as_a_whole(visit, monkeypatch):
     """Undone, redone and removed before the second look has answered; another search forgets it."""
     gate = threading.Event()
@@ -450,6 +473,7 @@ def test_whoever_is_quick_removes_what_was_named_as_a_whole(visit, monkeypatch):
     page.get_by_role("button", name="car: 0 of 1 selected").wait_for()
     page.keyboard.press("Control+Shift+z")
     page.get_by_role("button", name="car: 1 of 1 selected").wait_for()
+    page.locator('.chip[aria-busy="true"]').wait_for()
     page.click("#remove")
     page.locator("#cancel").wait_for()
     gate.set()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from objremove.instances import Instance
+from objremove.instances import Instance, count_objects
 from objremove.segmentation.second_look import SURE, look_again
 from objremove.targets import numbered
 
@@ -44,6 +44,18 @@ def test_an_object_that_was_mostly_found_before_does_not_come_twice():
     assert look_again(Twice(block("dog", np.s_[:40])), PHOTO, ["dog"], [weak]) == []
     assert look_again(Twice(block("dog", np.s_[:41])), PHOTO, ["dog"], [weak]), "the ears of a dog whose face was found"
     assert look_again(Twice(block("dog", np.s_[:20])), PHOTO, ["dog"], [block("cat", np.s_[:20])]), "another class"
+
+
+def test_what_a_second_look_sees_more_of_counts_with_what_was_found():
+    found = [block("dog", np.s_[:10], score=0.5), block("dog", np.s_[12:20], score=0.5)]
+    more = look_again(Twice(block("dog", np.s_[5:40]), block("dog", np.s_[45:55])), PHOTO, ["dog"], found)
+    assert [one.extends for one in more] == [True, False]
+    assert count_objects([*found, *more]) == {"dog": 3}
+    assert count_objects(more[:1]) == {"dog": 1}, "who removes only that removes a dog"
+    kept = look_again(Twice(block("dog", np.s_[5:40])), PHOTO, ["dog"], found, staying=[block("cat", np.s_[30:])])
+    assert [(one.extends, one.box[2]) for one in kept] == [(True, 30)]
+    part = more[0].minus(block("cat", np.s_[:15]).mask)
+    assert (part.second_look, part.extends, part.to_dict()["extends"]) == (True, True, True)
 
 
 def test_a_segmenter_that_looks_once_adds_nothing():

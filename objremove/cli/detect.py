@@ -62,6 +62,7 @@ def command(
         check_replaceable(target, overwrite=overwrite or output is None)
 
     from objremove.drawing import draw_instances, encode_picture
+    from objremove.instances import count_objects
     from objremove.photo import write_atomic
     from objremove.remover import Remover
     from objremove.targets import absent, numbered, parse_targets, picked, without_numbers
@@ -82,6 +83,7 @@ def command(
         opened = remover.open(photo)
         instances = remover.find(opened, without_numbers(classes))
     found = [(f"{one.label}#{number}", one) for number, one in picked(numbered(instances), classes)]
+    total = count_objects(one for _, one in found).total()
     for note in absent(instances, parse_targets(classes)):
         speaker.warn(str(photo), note)
     if json_lines:
@@ -92,9 +94,9 @@ def command(
         _print_table(found)
     if picture and found:
         write_atomic(target, encode_picture(draw_instances(opened.pixels, found), kind))
-        speaker.say(f"{photo}: {len(found)} found -> {target}")
+        speaker.say(f"{photo}: {total} found -> {target}")
     else:
-        speaker.say(f"{photo}: {len(found)} found")
+        speaker.say(f"{photo}: {total} found")
     return OK
 
 
@@ -119,6 +121,7 @@ def _print_table(found: list[tuple[str, Instance]]) -> None:
     table = Table("object", "score", "box x0,y0,x1,y1", "area %", "", box=None, pad_edge=False)
     for name, one in found:
         share = 100 * one.area / (one.size[0] * one.size[1])
-        look = "only at a second look" if one.second_look else ""
+        more = f"more of {one.label}, " if one.extends else ""
+        look = f"{more}only at a second look" if one.second_look else ""
         table.add_row(name, f"{one.score:.2f}", ",".join(map(str, one.box)), f"{share:.2f}", look)
     Console(highlight=False).print(table)

@@ -66,9 +66,9 @@ def _summary(result: Result, task: Task) -> str:
             f"nothing was removed, {len(result.kept)} found and left" if result.kept else "nothing to remove was found"
         )
         return f"{task.photo}: {what}; {'passed on unchanged' if task.target is None else 'no file was written'}"
-    counts: dict[str, int] = {}
-    for one in result.instances:
-        counts[one.label] = counts.get(one.label, 0) + 1
+    from objremove.instances import count_objects
+
+    counts = count_objects(result.instances)
     names = ", ".join(label if count == 1 else f"{label} x{count}" for label, count in counts.items())
     share = 100 * result.mask.mean()
     seconds = sum(result.timings.values())

@@ -31,7 +31,8 @@ class Tally:
     def count(self, line: Mapping[str, Any]) -> None:
         """A line of the report that this run has written."""
         self.now[line["status"]] += 1
-        self.labels.update(one["label"] for one in line.get("removed", ()))
+        # Reports of earlier versions say nothing of `extends`.
+        self.labels.update(one["label"] for one in line.get("removed", ()) if not one.get("extends"))
 
 
 class Listener(Protocol):

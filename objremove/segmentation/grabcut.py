@@ -137,13 +137,7 @@ def _recut(pixels: Pixels, instance: Instance) -> Instance:
     if drawn is None or mask_iou(drawn, instance) <= _LEAST_IOU:
         return instance
     # Colours are a hint, no proof: the outline stays as uncertain as it was.
-    return replace(
-        drawn,
-        score=instance.score,
-        boundary_error=instance.boundary_error,
-        source=f"{instance.source}+grabcut",
-        second_look=instance.second_look,
-    )
+    return replace(instance, box=drawn.box, crop=drawn.crop, source=f"{instance.source}+grabcut")
 
 
 def _cut(image: NDArray[np.uint8], hints: _Hints) -> Mask:

@@ -182,7 +182,7 @@ class SamPrompter:
         if drawn is None or quality[0] <= _LEAST_QUALITY or mask_iou(drawn, instance) <= _LEAST_IOU:
             return instance
         source = f"{instance.source}+{self.name}"
-        sharper = replace(drawn, score=instance.score, source=source, second_look=instance.second_look)
+        sharper = replace(instance, box=drawn.box, crop=drawn.crop, boundary_error=drawn.boundary_error, source=source)
         return united(sharper, instance) if instance.label in _THIN else sharper
 
 

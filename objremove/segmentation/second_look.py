@@ -1,7 +1,7 @@
 """When a segmenter looks a second time (`SecondLook`), and what of its answer counts.
 
 It does so for a class that is named, and of which the first look found nothing that it was sure of. What the first look found
-stays as it is; objects that lie elsewhere, and what it left out of its own, come to it.
+stays as it is; objects that lie elsewhere, and those of which it left much out (`Instance.extends`), come to it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,13 @@ def look_again(
     if not (missed and isinstance(segmenter, SecondLook)):
         return []
     seen = segmenter.look_again(pixels, missed, confidence=confidence)
-    new = [one for one in seen if _apart_from(one, (each for each in found if each.label == one.label), LEAST_NEW)]
-    apart = (_apart_from(one, staying, 0.5) for one in new)
-    return [replace(one, second_look=True) for one in apart if one is not None]
+    more = []
+    for one in seen:
+        new = _apart_from(one, (each for each in found if each.label == one.label), LEAST_NEW)
+        apart = new and _apart_from(one, staying, 0.5)
+        if new and apart:
+            more.append(replace(apart, second_look=True, extends=new is not one))
+    return more
 
 
 def found_again(found: Iterable[Instance], going: Iterable[Instance]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from objremove.instances import Instance
+from objremove.instances import Instance, count_objects
 from objremove.masks import Dilation, png_of
 from objremove.photo import format_name
 from objremove.remover import Remover
@@ -112,14 +112,11 @@ class Engine:
         else:
             found = picked(numbered(remover.find(opened.photo, without_numbers(classes))), classes)
         ids = stored.remember(found, beside=search.known)
-        counts: dict[str, int] = {}
-        for _, one in found:
-            counts[one.label] = counts.get(one.label, 0) + 1
         return {
             **_frame(stored),
             "models": shelf.used,
             "instances": [described(one, key, number) for (number, one), key in zip(found, ids, strict=True)],
-            "classes": counts,
+            "classes": count_objects(one for _, one in found),
         }
 
     def select(self, job: Job, stored: StoredPhoto, points: Sequence[Any], boxes: Sequence[Any], choice: Choice) -> Any:

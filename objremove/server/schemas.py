@@ -50,6 +50,9 @@ class Instance(_Answer):
     second_look: bool = Field(
         description="Whether it was found only because its class was named: less sure than its like."
     )
+    extends: bool = Field(
+        description="Whether it holds more of an object of its class that was found without naming it: together they count as one."
+    )
     outline: list[list[list[int]]] = Field(
         description="Polygons of [x, y] in photo pixels, to be filled by the even-odd rule.",
         examples=[[[[40, 12], [90, 12], [90, 160]]]],

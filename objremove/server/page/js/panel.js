@@ -80,8 +80,10 @@ export class Panel {
     for (const [label, count] of all) {
       const chip = this.#byLabel.get(label) ?? this.#newChip(label);
       const some = picked.get(label) ?? 0;
-      chip.setAttribute("aria-pressed", some === 0 ? "false" : some === count ? "true" : "mixed");
+      const whole = instances.every((one) => one.label !== label || chosen.has(one.id));
+      chip.setAttribute("aria-pressed", some === 0 ? "false" : whole ? "true" : "mixed");
       chip.setAttribute("aria-label", `${label}: ${some} of ${count} selected`);
+      chip.setAttribute("aria-busy", String(session.step.looking.has(label)));
       chip.disabled = session.removing || this.app.comparing;
       const tally = some && some < count ? `${some}/${count}` : count > 1 ? `×${count}` : "";
       const text = [make("span", {}, labelOf(label)), ...(tally ? [make("span", { class: "tally" }, tally)] : [])];

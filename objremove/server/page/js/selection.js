@@ -77,12 +77,14 @@ export function inWords({ chosen, strokes }, instances) {
 }
 
 /**
- * @param {Iterable<Instance>} instances
+ * How many objects of each label; one that extends others counts with them.
+ * @param {readonly Instance[]} instances
  * @returns {Map<string, number>}
  */
 export function counted(instances) {
   const counts = new Map();
-  for (const { label } of instances) counts.set(label, (counts.get(label) ?? 0) + 1);
+  for (const { label, extends: more } of instances) counts.set(label, (counts.get(label) ?? 0) + Number(!more));
+  for (const [label, count] of counts) counts.set(label, Math.max(1, count));
   return counts;
 }
 

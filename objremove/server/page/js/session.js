@@ -159,8 +159,12 @@ export class Session extends EventTarget {
    * @param {readonly Instance[]} known
    */
   async #lookAgain(step, labels, known) {
-    const { named } = step;
+    const { named, looking } = step;
+    labels.forEach((label) => looking.add(label));
+    this.#changed();
     const late = await this.#detect(step, { remove: labels.join(","), known: known.map(({ id }) => id) });
+    labels.forEach((label) => looking.delete(label));
+    this.#changed();
     if (step.named !== named) return; // the photo was searched anew
     if (!late) labels.forEach((label) => named.delete(label));
     if (!late?.length) return;

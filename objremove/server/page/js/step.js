@@ -14,6 +14,7 @@ import { Timeline } from "./timeline.js";
  * @property {string} title  what was removed to get here
  * @property {Instance[]} found
  * @property {Set<string>} named  classes that the user chose whole, and that were looked for again
+ * @property {Set<string>} looking  those of them for which that still goes on
  * @property {"waiting" | "searching" | "done" | "failed"} search
  * @property {Timeline<Selection>} marks
  * @property {Box | null} changed  around what was removed to get here
@@ -29,7 +30,7 @@ import { Timeline } from "./timeline.js";
  */
 export function newStep(photoId = "", title = "", changed = null) {
   const marks = new Timeline(NOTHING);
-  return { photoId, title, found: [], named: new Set(), search: "waiting", marks, changed, notes: [], filled: 0 };
+  return { photoId, title, found: [], named: new Set(), looking: new Set(), search: "waiting", marks, changed, notes: [], filled: 0 };
 }
 
 /**

@@ -97,5 +97,5 @@ function stateOf(session) {
   if (session.removing) return { name: "busy", words: "removing", icon: "" };
   if (session.isResult) return { name: "done", words: "cleaned", icon: "check" };
   if (["waiting", "searching"].includes(session.step.search)) return { name: "busy", words: "looking", icon: "" };
-  return { name: "ready", words: `${session.step.found.length} objects found`, icon: "" };
+  return { name: "ready", words: `${session.step.found.filter((one) => !one.extends).length} objects found`, icon: "" };
 }

@@ -12,6 +12,7 @@
  * @property {number} score
  * @property {Box} box
  * @property {number} area
+ * @property {boolean} extends  whether it holds more of objects of its class: together they count as one
  * @property {Point[][]} outline  closed polygons; holes by the even-odd rule
  *
  * @typedef {object} Stroke  one line of the brush or the eraser
