@@ -32,6 +32,7 @@ from objremove.training.ema import Ema
 from objremove.training.library import PhotoLibrary, ShapeBank, read_records, sampling_weights
 from objremove.training.mask_generators import LARGE, NARROW, MixedMask, make_masks
 from objremove.training.perceptual import Ade20kEncoder, PerceptualLoss, SqueezeNetFeatures, load_backbone
+from objremove.training.segmenter_augment import cut_mix, mix_up
 from objremove.training.stream import BatchStream
 
 # Published statistics of the holes (1,500 samples): mean, 5 % and 95 % quantile of the area, share of holes above half the area,
@@ -91,6 +92,32 @@ def test_augmentation_keeps_pixels_when_everything_is_off_and_mirrors_beyond_the
         changed = augment(photo, 64, np.random.default_rng(seed), everything)
         assert changed.shape == (64, 64, 3)
         assert changed.dtype == np.uint8
+
+
+def test_two_crops_in_one_keep_the_labels_of_what_shows() -> None:
+    dark, light = np.full((96, 96, 3), 40, np.uint8), np.full((96, 96, 3), 200, np.uint8)
+    cat, dog = np.full((96, 96), 8, np.uint8), np.full((96, 96), 12, np.uint8)
+    cat[:20] = dog[:20] = 0
+    shares, tones = set(), set()
+    for seed in range(40):
+        photo, labels = cut_mix(dark, cat, light, dog, np.random.default_rng(seed))
+        pasted = photo[..., 0] == 200
+        rows, columns = pasted.any(1), pasted.any(0)
+        assert np.array_equal(pasted, rows[:, None] & columns[None]), "one box, at the place it had"
+        assert 0.2 * 96 - 1 <= min(rows.sum(), columns.sum()) <= max(rows.sum(), columns.sum()) <= 0.8 * 96 + 1
+        assert np.array_equal(labels, np.where(pasted, dog, cat))
+        shares.add(int(pasted.sum()))
+
+        photo, labels = mix_up(dark, cat, light, dog, np.random.default_rng(seed))
+        assert len(np.unique(photo)) == 1
+        assert 40 <= photo[0, 0, 0] <= 200
+        assert (labels[:20] == 0).all(), "background in both is background"
+        assert (labels[20:] == 255).all(), "nobody knows what a cat over a dog is"
+        tones.add(int(photo[0, 0, 0]))
+    assert len(shares) > 30
+    assert len(tones) > 30
+    assert (dark == 40).all()
+    assert (cat[20:] == 8).all()
 
 
 def test_discriminator_has_the_published_keys_shapes_and_size() -> None:

@@ -32,7 +32,8 @@ from objremove.training.library import PhotoLibrary, read_records
 from objremove.training.loop import Outcome, make_fabric, train
 from objremove.training.perceptual import SegmenterFeatures, SqueezeNetFeatures
 from objremove.training.segmenter import SegmenterRecipe
-from objremove.training.teachers import Teacher, load_teacher
+from objremove.training.squeeze_deeplab import SqueezeDeepLab
+from objremove.training.teachers import Ensemble, Teacher, load_teacher
 
 CPU = torch.device("cpu")
 TINY_INPAINTER = [
@@ -289,6 +290,47 @@ def test_a_teacher_may_have_answers_only(photos: Path, tmp_path: Path) -> None:
     for precision in ("32-true", "bf16-mixed"):
         recorder, _ = segmenter(photos, tmp_path / precision, 2, teacher=teacher, precision=precision)
         assert recorder.losses[0].keys() == {"cross_entropy", "distillation"}
+
+
+def test_teachers_answer_together(photos: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_file(SlimDeepLab(16, 21).state_dict(), tmp_path / "slim.safetensors")
+    save_file(SqueezeDeepLab(21).state_dict(), tmp_path / "squeeze.safetensors")
+    backbone = {f"features.{key}": value for key, value in SqueezeNetFeatures().layers.state_dict().items()}
+    save_file(backbone, tmp_path / "backbone.safetensors")
+    slim, squeeze, features = (
+        load_teacher(tmp_path / f"{name}.safetensors") for name in ("slim", "squeeze", "backbone")
+    )
+    image = torch.rand(2, 3, 64, 80)
+    lesson, alone = Ensemble([squeeze, slim])(image), [each(image) for each in (squeeze, slim)]
+    mean = torch.stack([each.logits.softmax(1) for each in alone]).mean(0)
+    assert torch.allclose(lesson.logits.softmax(1), mean, atol=1e-5)
+    assert torch.equal(lesson.features, alone[0].features), "of the first that shows some"
+
+    lesson = Ensemble([features, slim])(image)
+    assert lesson.features.shape[1] == 512
+    assert torch.allclose(lesson.logits.softmax(1), alone[1].logits.softmax(1), atol=1e-5), "a backbone has no answers"
+    assert Ensemble([features])(image).logits is None
+
+    recorder, _ = segmenter(photos, tmp_path / "run", 2, teacher=Ensemble([squeeze, slim]))
+    assert recorder.losses[0].keys() == {"cross_entropy", "hint", "distillation"}
+
+
+@pytest.mark.parametrize("way", ["cut_mix", "mix_up"])
+def test_a_run_mixes_photos_where_it_is_told_to(photos: Path, way: str) -> None:
+    def draw(share: float) -> list[tuple[np.ndarray, np.ndarray]]:
+        settings = [*TINY_SEGMENTER, f"augment.{way}={share}", "augment.rotation=0", "augment.copy_paste=0"]
+        config = load_config(SegmenterConfig, "slim-deeplab", settings)
+        library = PhotoLibrary(read_records([photos]), memory_gb=1)
+        recipe = SegmenterRecipe(make_fabric("cpu", "32-true"), config, library, None)
+        return [recipe.sample(np.random.default_rng(seed), 64) for seed in range(12)]
+
+    plain, mixed = draw(0), draw(1)
+    assert all((labels != 255).all() for _, labels in plain)
+    changed = [not np.array_equal(a[0], b[0]) for a, b in zip(plain, mixed, strict=True)]
+    assert sum(changed) > 8
+    unknown = sum((labels == 255).any() for _, labels in mixed)
+    assert unknown > 8 if way == "mix_up" else unknown == 0
 
 
 def test_command_line_trains_a_segmenter_that_the_package_loads(photos: Path, tmp_path: Path) -> None:

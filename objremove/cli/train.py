@@ -122,12 +122,13 @@ def segmenter(
     init: Annotated[
         Path | None, typer.Option("--init", metavar="FILE", help="Start from these weights.", show_default=False)
     ] = None,
-    teacher: Annotated[
-        Path | None,
+    teachers: Annotated[
+        list[Path] | None,
         typer.Option(
             "--teacher",
             metavar="FILE",
-            help="A network to learn from beside the labels: a backbone (SqueezeNet 1.1, the ADE20K encoder) or a segmenter.",
+            help="A network to learn from beside the labels: a backbone (SqueezeNet 1.1, the ADE20K encoder) or a segmenter; "
+            "repeatable, what they answer is averaged.",
             show_default=False,
         ),
     ] = None,
@@ -140,15 +141,14 @@ def segmenter(
     from objremove.training.config import SegmenterConfig, load_config
     from objremove.training.loop import make_fabric
     from objremove.training.segmenter import SegmenterRecipe
-    from objremove.training.teachers import load_teacher
+    from objremove.training.teachers import Ensemble, load_teacher
 
     run = load_config(SegmenterConfig, config, settings or ())
     fabric = make_fabric(device, run.loop.precision)
     photos, judges = _libraries(data, val, run.data)
     fabric.seed_everything(run.loop.seed, verbose=False)
-    recipe = SegmenterRecipe(
-        fabric, run, photos, judges, weights=init, teacher=load_teacher(teacher) if teacher else None
-    )
+    teacher = Ensemble([load_teacher(path) for path in teachers]) if teachers else None
+    recipe = SegmenterRecipe(fabric, run, photos, judges, weights=init, teacher=teacher)
     return _run(fabric, recipe, run, photos, out=out, minutes=minutes, resume=resume)
 
 

@@ -181,6 +181,8 @@ class SegmenterAugmentConfig:
         brightness: largest relative change; `offset`: largest shift in 8-bit steps; `contrast`, `saturation`: likewise as factors.
         grey: probability of a grey photo; `blur`: of a blurred one.
         copy_paste: probability that an object of a rare class is pasted in.
+        cut_mix: probability that a box of the crop shows another photo, with its labels.
+        mix_up: probability that the crop is blended with another photo; what then shows is known to a teacher only.
         rotation: largest angle in degrees.
     """
 
@@ -193,6 +195,8 @@ class SegmenterAugmentConfig:
     grey: float = 0.1
     blur: float = 0.1
     copy_paste: float = 0.3
+    cut_mix: float = 0.0
+    mix_up: float = 0.0
     rotation: float = 10.0
 
 

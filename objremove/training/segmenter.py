@@ -27,10 +27,10 @@ from objremove.training.library import IGNORE, Bytes, PhotoLibrary, ShapeBank, s
 from objremove.training.perceptual import IMAGENET_MEAN, IMAGENET_STD
 from objremove.training.pictures import sheet
 from objremove.training.recipe import Scalars
-from objremove.training.segmenter_augment import paste_object, random_crop, recolour
+from objremove.training.segmenter_augment import cut_mix, mix_up, paste_object, random_crop, recolour
 from objremove.training.squeeze_deeplab import SqueezeDeepLab
 from objremove.training.stream import Sample
-from objremove.training.teachers import TaughtSegmenter, Teacher, answer_size, distillation_loss, hint_loss
+from objremove.training.teachers import Ensemble, TaughtSegmenter, Teacher, answer_size, distillation_loss, hint_loss
 
 _RARE_SHARE = 0.04
 """Classes on a smaller share of the photos are pasted into others."""
@@ -63,7 +63,7 @@ class SegmenterRecipe:
         validation: PhotoLibrary | None,
         *,
         weights: Path | None = None,
-        teacher: Teacher | None = None,
+        teacher: Teacher | Ensemble | None = None,
     ) -> None:
         self._fabric, self._config, self._library, self._validation = fabric, config, library, validation
         self._cumulative = np.cumsum(
@@ -97,12 +97,12 @@ class SegmenterRecipe:
 
     def sample(self, rng: np.random.Generator, size: int) -> Sample:
         """An augmented crop (size, size, 3) and its class indices (size, size), 255 = unknown."""
-        index = int(np.searchsorted(self._cumulative, rng.random() * self._cumulative[-1], side="right"))
+        photo, labels = self._crop(rng, size)
         augmentation = self._config.augment
-        photo, labels = random_crop(self._library.photo(index), self._library.labels(index), size, rng, augmentation)
-        if self._objects is not None and rng.random() < augmentation.copy_paste:
-            photo, labels = paste_object(photo, labels, self._library, self._objects, rng)
-        return recolour(np.ascontiguousarray(photo), rng, augmentation), np.ascontiguousarray(labels)
+        for mix, probability in ((cut_mix, augmentation.cut_mix), (mix_up, augmentation.mix_up)):
+            if rng.random() < probability:
+                photo, labels = mix(photo, labels, *self._crop(rng, size), rng)
+        return photo, labels
 
     def step(self, photos: Tensor, targets: Tensor, step: int, learning_rate: float) -> Scalars:
         """One step of AdamW."""
@@ -165,6 +165,15 @@ class SegmenterRecipe:
     def export(self, folder: Path, metadata: Mapping[str, str]) -> None:
         """The averaged network."""
         write_weights(self._ema.network, folder / self.file_name, metadata)
+
+    def _crop(self, rng: np.random.Generator, size: int) -> Sample:
+        """An augmented crop of one photo."""
+        index = int(np.searchsorted(self._cumulative, rng.random() * self._cumulative[-1], side="right"))
+        augmentation = self._config.augment
+        photo, labels = random_crop(self._library.photo(index), self._library.labels(index), size, rng, augmentation)
+        if self._objects is not None and rng.random() < augmentation.copy_paste:
+            photo, labels = paste_object(photo, labels, self._library, self._objects, rng)
+        return recolour(np.ascontiguousarray(photo), rng, augmentation), np.ascontiguousarray(labels)
 
     @torch.no_grad()
     def _predict(self, photo: Bytes) -> Bytes:

@@ -1,6 +1,9 @@
-"""Augmentation of the segmenter's photos and labels: crop, scale, rotation, colour, and objects pasted from other photos.
+"""Augmentation of the segmenter's photos and labels: crop, scale, rotation, colour, objects pasted from other photos, two photos in one.
 
 Copy-paste after Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method" (CVPR 2021), here only for rare classes.
+CutMix after Yun et al. (ICCV 2019), for segmentation French et al. (BMVC 2020). Mixup (Zhang et al., ICLR 2018) as Beyer et al. use
+it in "Knowledge distillation: A good teacher is patient and consistent" (CVPR 2022): a teacher that knows its training photos by
+heart has something to say about blends of them, whatever the share.
 """
 
 from __future__ import annotations
@@ -63,6 +66,28 @@ def paste_object(
         source, shape = source[:, ::-1], shape[:, ::-1]
     left, top = (int(rng.integers(-side // 3, size - side * 2 // 3 + 1)) for side in box)
     return _composite(photo, labels, source, shape.astype(np.bool_), (left, top), label)
+
+
+def cut_mix(
+    photo: Bytes, labels: Bytes, other: Bytes, other_labels: Bytes, rng: np.random.Generator
+) -> tuple[Bytes, Bytes]:
+    """Put a box of the other crop, a fifth to four fifths of both sides, at the same place of this one; returns new arrays."""
+    sides = labels.shape
+    height, width = (round(side * rng.uniform(0.2, 0.8)) for side in sides)
+    top, left = int(rng.integers(0, sides[0] - height + 1)), int(rng.integers(0, sides[1] - width + 1))
+    part = np.s_[top : top + height, left : left + width]
+    photo, labels = photo.copy(), labels.copy()
+    photo[part], labels[part] = other[part], other_labels[part]
+    return photo, labels
+
+
+def mix_up(
+    photo: Bytes, labels: Bytes, other: Bytes, other_labels: Bytes, rng: np.random.Generator
+) -> tuple[Bytes, Bytes]:
+    """Blend two crops at a random share; known stays only what is the same in both."""
+    share = rng.random()
+    blend = np.asarray(cv2.addWeighted(photo, share, other, 1 - share, 0), np.uint8)
+    return blend, np.where(labels == other_labels, labels, np.uint8(IGNORE))
 
 
 def recolour(photo: Bytes, rng: np.random.Generator, config: SegmenterAugmentConfig) -> Bytes:

@@ -8,6 +8,7 @@ features, are left behind with the run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,30 @@ class Teacher(nn.Module):
         # Antialiasing knows no half precision on a CPU.
         answers = network(image)["out"].float()
         return Lesson(None, F.interpolate(answers, answer_size(image), mode="bilinear", antialias=True))
+
+
+class Ensemble(nn.Module):
+    """Teachers as one: the mean of their probabilities is mostly better than any of them; the features are the first's that shows some.
+
+    Args:
+        teachers: one or more.
+
+    Attributes:
+        channels: of its features; 0 where no teacher shows any.
+    """
+
+    def __init__(self, teachers: Sequence[Teacher]) -> None:
+        super().__init__()
+        self.teachers = nn.ModuleList(teachers)
+        self.channels = next((teacher.channels for teacher in teachers if teacher.channels), 0)
+
+    @torch.no_grad()
+    def forward(self, image: Tensor) -> Lesson:
+        """(B, 3, H, W) RGB in 0..1."""
+        lessons: list[Lesson] = [teacher(image) for teacher in self.teachers]
+        features = next((lesson.features for lesson in lessons if lesson.features is not None), None)
+        answers = [lesson.logits.float().softmax(1) for lesson in lessons if lesson.logits is not None]
+        return Lesson(features, torch.stack(answers).mean(0).clamp_min(1e-8).log() if answers else None)
 
 
 class TaughtSegmenter(nn.Module):
