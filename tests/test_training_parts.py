@@ -317,6 +317,19 @@ def test_damaged_data_is_named(tmp_path: Path) -> None:
         PhotoLibrary(read_records([tmp_path]), memory_gb=1)
 
 
+def test_shapes_are_drawn_by_class_or_by_photo(tmp_path: Path) -> None:
+    members: dict[str, bytes] = {}
+    for index in range(16):
+        label = 12 if index < 15 else 4
+        members[f"{index}.png"] = _png(np.zeros((8, 8, 3), np.uint8))
+        members[f"{index}.seg.png"] = _png(np.full((8, 8), label, np.uint8))
+    library, rng = PhotoLibrary(read_records([_tar(tmp_path / "t.tar", members)])), np.random.default_rng(0)
+    for balance, share in ((1.0, 1 / 2), (0.5, 1 / 5), (0.0, 1 / 16)):  # of 15 and 1 photos; 4 and 1 are their roots
+        bank = ShapeBank(library, balance=balance)
+        boats = np.mean([bank.draw(rng)[1] == 4 for _ in range(1500)])
+        assert boats == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 1500))
+
+
 def test_rare_classes_are_drawn_more_often(tmp_path: Path) -> None:
     photo = _png(np.zeros((8, 8, 3), np.uint8))
     members: dict[str, bytes] = {}

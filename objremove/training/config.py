@@ -180,7 +180,8 @@ class SegmenterAugmentConfig:
         aspect: largest logarithm of the crop's aspect ratio.
         brightness: largest relative change; `offset`: largest shift in 8-bit steps; `contrast`, `saturation`: likewise as factors.
         grey: probability of a grey photo; `blur`: of a blurred one.
-        copy_paste: probability that an object of a rare class is pasted in.
+        copy_paste: probability that an object of another photo is pasted in.
+        paste_share: only objects of classes on a smaller share of the photos are; 1: of all.
         cut_mix: probability that a box of the crop shows another photo, with its labels.
         mix_up: probability that the crop is blended with another photo; what then shows is known to a teacher only.
         rotation: largest angle in degrees.
@@ -195,6 +196,7 @@ class SegmenterAugmentConfig:
     grey: float = 0.1
     blur: float = 0.1
     copy_paste: float = 0.3
+    paste_share: float = 0.04
     cut_mix: float = 0.0
     mix_up: float = 0.0
     rotation: float = 10.0

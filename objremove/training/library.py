@@ -115,9 +115,12 @@ class ShapeBank:
     Args:
         library: where they come from.
         classes: VOC indices that count; records without any of them are passed over.
+        balance: 0 draws a class as often as photos show it, 1 all classes equally often.
     """
 
-    def __init__(self, library: PhotoLibrary, classes: Iterable[int] = range(1, len(VOC))) -> None:
+    def __init__(
+        self, library: PhotoLibrary, classes: Iterable[int] = range(1, len(VOC)), *, balance: float = 1.0
+    ) -> None:
         self._library = library
         self._classes = frozenset(classes)
         self._by_class: dict[int, list[int]] = {}
@@ -128,12 +131,14 @@ class ShapeBank:
             raise UsageError(
                 "the training photos have no labelled objects: give labels, or set the share of shapes to 0"
             )
-        self._present = sorted(self._by_class)
+        self._lots = [
+            label for label in sorted(self._by_class) for _ in range(round(len(self._by_class[label]) ** (1 - balance)))
+        ]
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int, Mask]:
-        """Index of a photo, VOC index, and the (H, W) mask of the largest object of that class in it; classes are equally likely."""
+        """Index of a photo, VOC index, and the (H, W) mask of the largest object of that class in it."""
         while True:
-            label = self._present[int(rng.integers(len(self._present)))]
+            label = self._lots[int(rng.integers(len(self._lots)))]
             index = self._by_class[label][int(rng.integers(len(self._by_class[label])))]
             found = (self._library.labels(index) == label).astype(np.uint8)
             count, components, stats, _ = cv2.connectedComponentsWithStats(found)

@@ -32,9 +32,6 @@ from objremove.training.squeeze_deeplab import SqueezeDeepLab
 from objremove.training.stream import Sample
 from objremove.training.teachers import Ensemble, TaughtSegmenter, Teacher, answer_size, distillation_loss, hint_loss
 
-_RARE_SHARE = 0.04
-"""Classes on a smaller share of the photos are pasted into others."""
-
 _PREVIEW_PHOTOS = 8
 
 
@@ -75,7 +72,7 @@ class SegmenterRecipe:
                 class_balance=config.data.class_balance,
             )
         )
-        self._objects = _rare_objects(library) if config.augment.copy_paste else None
+        self._objects = _rare_objects(library, config.augment.paste_share) if config.augment.copy_paste else None
         network = _build(config, weights)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -214,11 +211,11 @@ def _build(config: SegmenterConfig, weights: Path | None) -> SlimDeepLab | Squee
     return network
 
 
-def _rare_objects(library: PhotoLibrary) -> ShapeBank | None:
-    """Objects of the classes that few photos show; None where there is no such class."""
+def _rare_objects(library: PhotoLibrary, share: float) -> ShapeBank | None:
+    """Objects of the classes that less than this share of the photos show; None where there is no such class."""
     counts = Counter(label for record in library.records for label in record.classes)
-    rare = [label for label, count in counts.items() if count < _RARE_SHARE * len(library)]
-    return ShapeBank(library, rare) if rare else None
+    rare = [label for label, count in counts.items() if count < share * len(library)]
+    return ShapeBank(library, rare, balance=0.5) if rare else None
 
 
 def _painted(photo: Bytes, labels: Bytes) -> Bytes:

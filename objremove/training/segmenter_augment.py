@@ -1,6 +1,6 @@
 """Augmentation of the segmenter's photos and labels: crop, scale, rotation, colour, objects pasted from other photos, two photos in one.
 
-Copy-paste after Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method" (CVPR 2021), here only for rare classes.
+Copy-paste after Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method" (CVPR 2021).
 CutMix after Yun et al. (ICCV 2019), for segmentation French et al. (BMVC 2020). Mixup (Zhang et al., ICLR 2018) as Beyer et al. use
 it in "Knowledge distillation: A good teacher is patient and consistent" (CVPR 2022): a teacher that knows its training photos by
 heart has something to say about blends of them, whatever the share.
