@@ -64,12 +64,14 @@ class PageSegmenter(ColourSegmenter):
     score = 0.9
     greens: tuple[str, ...] = ()
     wide = False
-    gate = threading.Event()
+    gate, first_gate = threading.Event(), threading.Event()
 
     def __init__(self, device, dtype):
         self.gate.set()
+        self.first_gate.set()
 
     def find(self, pixels, labels, *, confidence=None):
+        self.first_gate.wait(10)
         return [replace(one, score=self.score) for one in super().find(pixels, labels)]
 
     def look_again(self, pixels, labels, *, confidence=None):
@@ -124,8 +126,8 @@ class Visitor:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(address)
 
-    def drop(self, *photos):
-        """Let files fall on the page, as (name, bytes)."""
+    def drop(self, *photos, wait=True):
+        """Let files fall on the page, as (name, bytes), and wait for what is found."""
         files = [(name, base64.b64encode(data).decode()) for name, data in photos]
         self.page.evaluate(
             """(files) => {
@@ -140,7 +142,8 @@ class Visitor:
             }""",
             files,
         )
-        self.found()
+        if wait:
+            self.found()
 
     def found(self):
         """Wait until the search is over."""
@@ -479,6 +482,46 @@ def test_whoever_is_quick_removes_what_was_named_as_a_whole(visit, monkeypatch):
     gate.set()
     page.wait_for_selector("#go-on")
     assert visitor.mask()[230, 120], "the green disc"
+
+
+def test_what_another_segmenter_was_asked_is_forgotten(visit, monkeypatch):
+    """The segmenter is changed before the second look of the first has answered."""
+    gate = threading.Event()
+    monkeypatch.setattr(PageSegmenter, "score", 0.5)
+    monkeypatch.setattr(PageSegmenter, "greens", ("car",))
+    monkeypatch.setattr(PageSegmenter, "gate", gate)
+    visitor = visit()
+    page = visitor.page
+    visitor.drop(photo("party.png"))
+    page.get_by_role("button", name="car: 0 of 1 selected").click()
+    page.locator('.chip[aria-busy="true"]').wait_for()
+    page.click("#open-settings")
+    with page.expect_request("**/v1/detect"):
+        page.locator('#settings input[type="radio"][value="slim-deeplab-voc21"]').check()
+    page.keyboard.press("Escape")
+    gate.set()
+    visitor.found()
+    page.locator('.chip[aria-busy="true"]').wait_for(state="detached")
+    assert page.get_by_role("button", name="car:").count() == 0
+    assert page.locator("#remove").is_disabled(), "nothing of the first segmenter's is chosen any longer"
+
+
+def test_another_segmenter_may_be_chosen_while_the_first_searches(visit, monkeypatch):
+    gate = threading.Event()
+    monkeypatch.setattr(PageSegmenter, "first_gate", gate)
+    visitor = visit()
+    page = visitor.page
+    page.click("#open-settings")
+    radio = page.locator('#settings input[type="radio"][value="slim-deeplab-voc21"]')
+    radio.wait_for()
+    with page.expect_request("**/v1/detect"):
+        visitor.drop(photo("party.png"), wait=False)
+    with page.expect_request("**/v1/detect"):
+        radio.check()
+    gate.set()
+    page.keyboard.press("Escape")
+    visitor.found()
+    assert page.get_by_role("button", name="person:").count() == 0, "what the first segmenter found"
 
 
 # ------------------------------------------------------------------ cancel, trouble, nothing there

@@ -107,10 +107,12 @@ export class Session extends EventTarget {
    * @param {Step} step
    */
   async search(step) {
+    const named = new Set();
     step.search = "searching";
-    step.named = new Set();
+    step.named = named;
     this.#changed();
     const instances = await this.#detect(step, { remove: "all" });
+    if (step.named !== named) return; // the photo is being searched anew
     step.found = instances ?? [];
     step.search = instances ? "done" : "failed";
     this.#changed();
@@ -122,17 +124,19 @@ export class Session extends EventTarget {
   /**
    * Look for what the search has not shown, down to a low score, and show it as well.
    * @param {string} [classes]
-   * @returns {Promise<Instance[] | null>} what was found, the known ones included; null where the search failed
+   * @returns {Promise<Instance[] | null>} what was found, the known ones included; null where the search failed or another took its place
    */
   async searchHarder(classes = "all") {
     const { step } = this;
+    const { named } = step;
     step.search = "searching";
     this.#changed();
     const instances = await this.#detect(step, { remove: classes, confidence: HARDER });
+    if (step.named !== named) return null;
     step.search = "done";
     this.#changed();
     if (!instances) return null;
-    if (classes !== "all") for (const { label } of instances) step.named.add(label);
+    if (classes !== "all") for (const { label } of instances) named.add(label);
     const known = new Map(step.found.map((one) => [`${one.label} ${one.box}`, one]));
     const merged = instances.map((one) => known.get(`${one.label} ${one.box}`) ?? one);
     step.found = byFallingArea([...new Set([...step.found, ...merged])]);
@@ -199,7 +203,7 @@ export class Session extends EventTarget {
   /** Look again, as another segmenter may find other things; what was chosen of the old ones is forgotten, and so is undo. */
   searchAgain() {
     const { step, selection } = this;
-    if (step.photoId === "" || step.search === "searching" || this.removing) return;
+    if (step.photoId === "" || this.removing) return;
     const stays = selection.prompted.map(({ id }) => id).filter((id) => selection.chosen.has(id));
     step.marks = new Timeline({ ...selection, chosen: new Set(stays) });
     return this.search(step);
