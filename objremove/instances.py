@@ -126,9 +126,14 @@ class Instance:
 
 def count_objects(instances: Iterable[Instance]) -> Counter[str]:
     """How many objects of each label; what extends one counts with it."""
+    return count_labels((one.label, one.extends) for one in instances)
+
+
+def count_labels(pairs: Iterable[tuple[str, bool]]) -> Counter[str]:
+    """As `count_objects`, for the label and `extends` of each."""
     counts: Counter[str] = Counter()
-    for one in instances:
-        counts[one.label] += not one.extends
+    for label, extends in pairs:
+        counts[label] += not extends
     return Counter({label: max(1, count) for label, count in counts.items()})
 
 

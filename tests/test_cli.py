@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 
 from objremove.cli.app import run
 from objremove.errors import ModelError, PhotoError, UsageError
+from objremove.instances import Instance
 from objremove.photo import write_atomic
 from objremove.wording import counted
 
@@ -380,6 +382,26 @@ def test_detect_marks_what_only_the_second_look_found(photo, monkeypatch, capsys
     assert run(["detect", str(photo), "-r", "person,car", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["instances"]
     assert [one["name"] for one in found if one["second_look"]] == ["car#1"]
+
+
+def test_more_of_an_object_is_said_and_not_counted(photo, tmp_path, monkeypatch, capsys):
+    """The first look finds the cars weakly; the second finds the same ones larger."""
+    find = ColourSegmenter.find
+
+    def larger(self, pixels, labels, *, confidence=None):
+        masks = (cv2.dilate(one.mask.astype(np.uint8), np.ones((15, 15))) > 0 for one in find(self, pixels, labels))
+        return [Instance.from_mask(mask, label="car", score=0.2) for mask in masks]
+
+    monkeypatch.setattr(ColourSegmenter, "look_again", larger, raising=False)
+    monkeypatch.setattr(
+        ColourSegmenter, "find", lambda self, *args, **_: [replace(one, score=0.6) for one in find(self, *args)]
+    )
+    assert run(["detect", str(photo), "-r", "car"]) == 0
+    out, err = capsys.readouterr()
+    assert "more of car, only at a second look" in out
+    assert ": 1 found" in err
+    assert remove("-r", "car", photo, "-o", tmp_path / "clean.png") == 0
+    assert "removed car (" in capsys.readouterr().err
 
 
 def test_detect_writes_what_the_name_says_and_never_the_photo(photo, tmp_path, capsys):

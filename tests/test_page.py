@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BLUE, ColourSegmenter, scene
+from conftest import BLUE, RED, ColourSegmenter, scene
 from PIL import Image
 
 pytest.importorskip("fastapi")
@@ -59,11 +59,11 @@ class GatedTelea:
 
 
 class PageSegmenter(ColourSegmenter):
-    """As sure as a test wants, and with a second look, which takes the green disc for what a test wants, with the blue one or without."""
+    """As sure as a test wants, and with a second look, which takes the green disc for what a test wants, with others or without."""
 
     score = 0.9
     greens: tuple[str, ...] = ()
-    wide = False
+    others: tuple[tuple[int, int, int], ...] = ()
     gate, first_gate = threading.Event(), threading.Event()
 
     def __init__(self, device, dtype):
@@ -76,8 +76,8 @@ class PageSegmenter(ColourSegmenter):
 
     def look_again(self, pixels, labels, *, confidence=None):
         self.gate.wait(10)
-        discs = (GREEN, BLUE) if self.wide else (GREEN,)
-        mask = np.min([np.abs(pixels.astype(int) - colour).max(axis=2) for colour in discs], axis=0) < 30
+        away = [np.abs(pixels.astype(int) - colour).max(axis=2) for colour in (GREEN, *self.others)]
+        mask = np.min(away, axis=0) < 30
         seen = [Instance.from_mask(mask, label=label, score=0.2, source=self.name) for label in self.greens]
         return [one for one in seen if one and one.label in labels]
 
@@ -446,7 +446,7 @@ def test_more_of_an_object_goes_with_it_and_counts_with_it(visit, monkeypatch):
     gate = threading.Event()
     monkeypatch.setattr(PageSegmenter, "score", 0.5)
     monkeypatch.setattr(PageSegmenter, "greens", ("car",))
-    monkeypatch.setattr(PageSegmenter, "wide", True)
+    monkeypatch.setattr(PageSegmenter, "others", (BLUE,))
     monkeypatch.setattr(PageSegmenter, "gate", gate)
     visitor = visit()
     page = visitor.page
@@ -456,10 +456,31 @@ def test_more_of_an_object_goes_with_it_and_counts_with_it(visit, monkeypatch):
     gate.set()
     page.locator('.chip[aria-busy="true"]').wait_for(state="detached")
     page.get_by_role("button", name="Remove car").wait_for()
-    chip = page.get_by_role("button", name="car: 1 of 1 selected")
+    chip = page.locator(".chip", has_text="car")
     assert chip.get_attribute("aria-pressed") == "true"
+    chip.click()
+    page.get_by_role("button", name="car: 0 of 1 selected").wait_for()
+    page.mouse.click(*visitor.at(320, 70))
+    page.get_by_role("button", name="car: 1 of 1 selected, not all of it").wait_for()
+    assert chip.get_attribute("aria-pressed") == "mixed"
+    chip.click()
     visitor.remove()
     assert visitor.mask()[230, 120], "the green disc"
+
+
+def test_more_of_the_main_subject_stays_with_it(visit, monkeypatch):
+    """The second look sees everybody as one person, who is larger than any."""
+    monkeypatch.setattr(PageSegmenter, "score", 0.5)
+    monkeypatch.setattr(PageSegmenter, "greens", ("person",))
+    monkeypatch.setattr(PageSegmenter, "others", (RED,))
+    visitor = visit()
+    page = visitor.page
+    visitor.drop(photo("party.png"))
+    page.get_by_role("button", name="person: 0 of 2 selected").click()
+    page.locator('.chip[aria-busy="true"]').wait_for(state="detached")
+    assert len(visitor.objects()) == 4
+    page.click("#all-but-main")
+    page.get_by_role("button", name="Remove person and car").wait_for()
 
 
 def test_whoever_is_quick_removes_what_was_named_as_a_whole(visit, monkeypatch):
@@ -485,25 +506,29 @@ def test_whoever_is_quick_removes_what_was_named_as_a_whole(visit, monkeypatch):
 
 
 def test_what_another_segmenter_was_asked_is_forgotten(visit, monkeypatch):
-    """The segmenter is changed before the second look of the first has answered."""
-    gate = threading.Event()
+    """The segmenter is changed while the second look of the first goes on."""
     monkeypatch.setattr(PageSegmenter, "score", 0.5)
-    monkeypatch.setattr(PageSegmenter, "greens", ("car",))
-    monkeypatch.setattr(PageSegmenter, "gate", gate)
     visitor = visit()
     page = visitor.page
     visitor.drop(photo("party.png"))
+    unanswered = []
+
+    def answer(route):
+        unanswered.append(route) if b"known" in route.request.post_data_buffer else route.continue_()
+
+    page.route("**/v1/detect", answer)
     page.get_by_role("button", name="car: 0 of 1 selected").click()
     page.locator('.chip[aria-busy="true"]').wait_for()
     page.click("#open-settings")
-    with page.expect_request("**/v1/detect"):
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/v1/detect")):
         page.locator('#settings input[type="radio"][value="slim-deeplab-voc21"]').check()
     page.keyboard.press("Escape")
-    gate.set()
     visitor.found()
-    page.locator('.chip[aria-busy="true"]').wait_for(state="detached")
+    assert len(unanswered) == 1
+    assert page.locator('.chip[aria-busy="true"]').count() == 0
     assert page.get_by_role("button", name="car:").count() == 0
     assert page.locator("#remove").is_disabled(), "nothing of the first segmenter's is chosen any longer"
+    assert page.locator(".toast").count() == 0, "nobody asks any longer what became of the first look"
 
 
 def test_another_segmenter_may_be_chosen_while_the_first_searches(visit, monkeypatch):

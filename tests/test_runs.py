@@ -157,8 +157,11 @@ def test_a_tally_counts_lines_and_objects():
     tally = Tally()
     tally.count({"status": REMOVED, "removed": [{"label": "dog"}, {"label": "dog"}, {"label": "cat"}]})
     tally.count({"status": FAILED})
-    assert tally.now == {REMOVED: 1, FAILED: 1}
-    assert tally.labels == {"dog": 2, "cat": 1}
+    more = {"label": "dog", "extends": True}
+    tally.count({"status": REMOVED, "removed": [{"label": "dog", "extends": False}, more]})
+    tally.count({"status": REMOVED, "removed": [more]})
+    assert tally.now == {REMOVED: 3, FAILED: 1}
+    assert tally.labels == {"dog": 4, "cat": 1}, "more of a dog counts with it, or for it where it went alone"
 
 
 def test_a_failure_is_one_line_without_the_photos_name():

@@ -54,6 +54,8 @@ def test_what_a_second_look_sees_more_of_counts_with_what_was_found():
     assert count_objects(more[:1]) == {"dog": 1}, "who removes only that removes a dog"
     kept = look_again(Twice(block("dog", np.s_[5:40])), PHOTO, ["dog"], found, staying=[block("cat", np.s_[30:])])
     assert [(one.extends, one.box[2]) for one in kept] == [(True, 30)]
+    beside = look_again(Twice(block("dog", np.s_[19:40])), PHOTO, ["dog"], found)
+    assert [one.extends for one in beside] == [False], "another dog, that touches the first"
     part = more[0].minus(block("cat", np.s_[:15]).mask)
     assert (part.second_look, part.extends, part.to_dict()["extends"]) == (True, True, True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -185,9 +186,12 @@ class TestSam:
     )
     def test_a_sharper_mask_is_taken_only_where_it_agrees(self, tiny_sam, shift: int, quality: float, taken: bool):
         rough, sharp = disc(120, 160, 70, 60, 30), disc(120, 160, 70 + shift, 60, 30)
-        (refined,) = self.answering(tiny_sam, sharp, quality).refine(photo_of(rough), [instance(rough)])
+        one = replace(instance(rough), second_look=True, extends=True)
+        (refined,) = self.answering(tiny_sam, sharp, quality).refine(photo_of(rough), [one])
         assert (refined.mask == (sharp if taken else rough)).all()
         assert (refined.label, refined.score) == ("dog", 0.7)
+        assert refined.second_look
+        assert refined.extends
 
     def test_thin_objects_keep_both_masks(self, tiny_sam):
         rough, sharp = disc(120, 160, 70, 60, 30), disc(120, 160, 74, 60, 30)
@@ -279,10 +283,13 @@ class TestGrabCut:
 
     def test_a_rough_outline_is_sharpened(self):
         mask, rough = disc(150, 220, 90, 70, 40), disc(150, 220, 94, 72, 42)
-        (refined,) = self.prompter.refine(photo_of(mask), [instance(rough, boundary_error=6)])
+        one = replace(instance(rough, boundary_error=6), second_look=True, extends=True)
+        (refined,) = self.prompter.refine(photo_of(mask), [one])
         assert overlap(refined, mask) > overlap(instance(rough), mask)
         assert overlap(refined, mask) > 0.95
-        assert (refined.label, refined.score) == ("dog", 0.7)
+        assert (refined.label, refined.score, refined.boundary_error) == ("dog", 0.7, 6)
+        assert refined.second_look
+        assert refined.extends
 
     def test_what_cannot_be_sharpened_comes_back_as_it_was(self):
         thin = np.zeros((100, 100), bool)

@@ -210,6 +210,7 @@ def test_beside_what_is_known_only_a_second_look_is_answered(client, monkeypatch
     (late,) = answer["instances"]
     assert (late["label"], late["number"], late["second_look"]) == ("car", 2, True)
     assert answer["classes"] == {"car": 1}
+    assert not late["extends"]
     gone = client.post("/v1/remove", files=fields(photo_id=photo_id, instances=[car, late["id"]]))
     changed = (pixels_of(gone.content) != scene()).any(axis=2)
     assert changed[35, 115]
@@ -220,6 +221,23 @@ def test_beside_what_is_known_only_a_second_look_is_answered(client, monkeypatch
         ({"known": ["x"], "remove": "car"}, 404),
     ):
         assert client.post("/v1/detect", files=fields(photo_id=photo_id, **wrong)).status_code == status
+
+
+def test_more_of_what_is_known_is_no_object_of_its_own(client, monkeypatch):
+    wide = np.zeros((180, 240), np.bool_)
+    wide[100:175, 20:130] = True
+    monkeypatch.setattr(f"{__name__}.MORE", [Instance.from_mask(wide, label="car", score=0.2, source="counted")])
+    monkeypatch.setattr("objremove.segmentation.second_look.SURE", 0.95)
+    photo_id = send(client, encoded(scene(), "PNG"))
+    first = client.post("/v1/detect", files=fields(photo_id=photo_id)).json()
+    assert first["classes"] == {"person": 3, "car": 1}
+    (car,) = [one["id"] for one in first["instances"] if one["label"] == "car"]
+    answer = client.post("/v1/detect", files=fields(photo_id=photo_id, remove="car", known=[car])).json()
+    assert [one["extends"] for one in answer["instances"]] == [True]
+    assert answer["classes"] == {}
+    both = client.post("/v1/detect", files=fields(photo_id=photo_id, remove="car")).json()
+    assert [one["extends"] for one in both["instances"]] == [False, True]
+    assert both["classes"] == {"car": 1}
 
 
 def test_select_draws_what_is_pointed_at(client):

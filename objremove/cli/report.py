@@ -61,13 +61,12 @@ class Report:
 
 def _summary(result: Result, task: Task) -> str:
     """One line: what went, how much of the photo, how long, where to."""
-    if not result.changed:
-        what = (
-            f"nothing was removed, {len(result.kept)} found and left" if result.kept else "nothing to remove was found"
-        )
-        return f"{task.photo}: {what}; {'passed on unchanged' if task.target is None else 'no file was written'}"
     from objremove.instances import count_objects
 
+    if not result.changed:
+        left = count_objects(result.kept).total()
+        what = f"nothing was removed, {left} found and left" if left else "nothing to remove was found"
+        return f"{task.photo}: {what}; {'passed on unchanged' if task.target is None else 'no file was written'}"
     counts = count_objects(result.instances)
     names = ", ".join(label if count == 1 else f"{label} x{count}" for label, count in counts.items())
     share = 100 * result.mask.mean()

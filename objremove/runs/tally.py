@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from objremove.instances import count_labels
 from objremove.runs.layout import Item
 
 
@@ -32,7 +33,7 @@ class Tally:
         """A line of the report that this run has written."""
         self.now[line["status"]] += 1
         # Reports of earlier versions say nothing of `extends`.
-        self.labels.update(one["label"] for one in line.get("removed", ()) if not one.get("extends"))
+        self.labels += count_labels((one["label"], one.get("extends", False)) for one in line.get("removed", ()))
 
 
 class Listener(Protocol):

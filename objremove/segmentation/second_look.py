@@ -42,10 +42,11 @@ def look_again(
     seen = segmenter.look_again(pixels, missed, confidence=confidence)
     more = []
     for one in seen:
-        new = _apart_from(one, (each for each in found if each.label == one.label), LEAST_NEW)
-        apart = new and _apart_from(one, staying, 0.5)
-        if new and apart:
-            more.append(replace(apart, second_look=True, extends=new is not one))
+        known = [each for each in found if each.label == one.label]
+        apart = _apart_from(one, known, LEAST_NEW) and _apart_from(one, staying, 0.5)
+        if apart:
+            extends = any(not _apart_from(each, [one], 0.5) for each in known)
+            more.append(replace(apart, second_look=True, extends=extends))
     return more
 
 

@@ -105,8 +105,8 @@ class Engine:
         shelf = remover.shelf
         assert isinstance(shelf, JobShelf)
         classes = list(search.remove) or ["all"]
-        if search.known:
-            known = stored.instances(search.known)
+        known = stored.instances(search.known) if search.known else ()
+        if known:
             seen = remover.find_more(opened.photo, without_numbers(classes), known)
             found = numbered([*known, *seen])[len(known) :]
         else:
@@ -116,7 +116,7 @@ class Engine:
             **_frame(stored),
             "models": shelf.used,
             "instances": [described(one, key, number) for (number, one), key in zip(found, ids, strict=True)],
-            "classes": count_objects(one for _, one in found),
+            "classes": count_objects([*known, *(one for _, one in found)]) - count_objects(known),
         }
 
     def select(self, job: Job, stored: StoredPhoto, points: Sequence[Any], boxes: Sequence[Any], choice: Choice) -> Any:

@@ -82,7 +82,9 @@ class Detection(_Answer):
     height: int
     models: dict[str, str | None] = Field(description="SHA-256 of each model that took part, by name.")
     instances: list[NamedInstance]
-    classes: dict[str, int] = Field(description="How many of each class.", examples=[{"person": 4}])
+    classes: dict[str, int] = Field(
+        description="How many of each class; beside `known`, how many more.", examples=[{"person": 4}]
+    )
 
 
 class RemovalResult(_Answer):

@@ -181,7 +181,7 @@ class SegmenterAugmentConfig:
         brightness: largest relative change; `offset`: largest shift in 8-bit steps; `contrast`, `saturation`: likewise as factors.
         grey: probability of a grey photo; `blur`: of a blurred one.
         copy_paste: probability that an object of another photo is pasted in.
-        paste_share: only objects of classes on a smaller share of the photos are; 1: of all.
+        paste_share: only objects of classes on at most this share of the photos are; 1: of all.
         cut_mix: probability that a box of the crop shows another photo, with its labels.
         mix_up: probability that the crop is blended with another photo; what then shows is known to a teacher only.
         rotation: largest angle in degrees.

@@ -1,6 +1,6 @@
 """The class segmenter's recipe: SlimDeepLab, or a teacher for it, on the 21 VOC classes.
 
-Cross-entropy, class-balanced sampling, pasted rare objects and, where a teacher is at hand, its features and its answers.
+Cross-entropy, class-balanced sampling, pasted objects, two photos in one and, where teachers are at hand, their features and answers.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class SegmenterRecipe:
                 class_balance=config.data.class_balance,
             )
         )
-        self._objects = _rare_objects(library, config.augment.paste_share) if config.augment.copy_paste else None
+        self._objects = _pasted_objects(library, config.augment.paste_share) if config.augment.copy_paste else None
         network = _build(config, weights)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -211,10 +211,10 @@ def _build(config: SegmenterConfig, weights: Path | None) -> SlimDeepLab | Squee
     return network
 
 
-def _rare_objects(library: PhotoLibrary, share: float) -> ShapeBank | None:
-    """Objects of the classes that less than this share of the photos show; None where there is no such class."""
+def _pasted_objects(library: PhotoLibrary, share: float) -> ShapeBank | None:
+    """Objects of the classes that at most this share of the photos show; None where there is no such class."""
     counts = Counter(label for record in library.records for label in record.classes)
-    rare = [label for label, count in counts.items() if count < share * len(library)]
+    rare = [label for label, count in counts.items() if count <= share * len(library)]
     return ShapeBank(library, rare, balance=0.5) if rare else None
 
 

@@ -3,7 +3,7 @@
 
 import { classes } from "./api.js";
 import { byId, make } from "./dom.js";
-import { NOTHING, inWords, withChosen } from "./selection.js";
+import { idsOf, objectsInWords, withChosen } from "./selection.js";
 
 /** @import { App } from "./app.js" */
 
@@ -132,11 +132,10 @@ export class ClassField {
     const absent = missing.filter((name) => !late.some(({ label }) => name.split("#")[0] === label));
     if (absent.length) this.app.say(`No ${absent.join(", no ")} was found. Click on it, or drag a box.`, "error");
     if (going.length === 0) return;
-    const ids = going.map(({ id }) => id);
-    session.mark(withChosen(session.selection, ids, true));
+    session.mark(withChosen(session.selection, idsOf(going), true));
     session.nameClasses(names.filter((name) => !missing.includes(name)));
     this.#field.value = "";
-    this.app.say(`Selected ${inWords({ ...NOTHING, chosen: new Set(ids) }, session.instances)}.`);
+    this.app.say(`Selected ${objectsInWords([...new Set(going)])}.`);
   }
 
   /** @param {string} word */

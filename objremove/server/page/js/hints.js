@@ -2,7 +2,7 @@
 /** What happens now, or what to do next, below the chips. */
 
 import { byId, make } from "./dom.js";
-import { NOTHING, inWords } from "./selection.js";
+import { objectsInWords } from "./selection.js";
 
 /** @import { App } from "./app.js" */
 /** @import { Session } from "./session.js" */
@@ -90,7 +90,7 @@ export class Hints {
     const found = await this.app.current?.searchHarder();
     if (!found) return;
     if (found.length === 0) this.app.say("Still nothing. Click on it, drag a box, or paint.", "error");
-    else this.app.say(`Found ${inWords({ ...NOTHING, chosen: new Set(found.map(({ id }) => id)) }, found)}.`);
+    else this.app.say(`Found ${objectsInWords(found)}.`);
   }
 }
 

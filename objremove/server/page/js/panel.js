@@ -2,7 +2,7 @@
 /** What was found, a chip for each class; the quick choices; the button that removes; and what came of it. */
 
 import { byId, make } from "./dom.js";
-import { counted, inWords, isEmpty, mainSubject, withChosen, NOTHING } from "./selection.js";
+import { counted, idsOf, inWords, isEmpty, mainSubject, withChosen, NOTHING } from "./selection.js";
 
 /** @import { App } from "./app.js" */
 /** @import { Overlay } from "./overlay.js" */
@@ -38,7 +38,7 @@ export class Panel {
     if (!session) return;
     this.#renderChips(session);
     const locked = session.removing || this.app.comparing;
-    this.#main.hidden = session.step.found.length < 2;
+    this.#main.hidden = session.step.found.filter((one) => !one.extends).length < 2;
     this.#main.disabled = locked;
     this.#clear.hidden = isEmpty(session.selection) && session.selection.strokes.length === 0;
     this.#clear.disabled = locked;
@@ -82,7 +82,8 @@ export class Panel {
       const some = picked.get(label) ?? 0;
       const whole = instances.every((one) => one.label !== label || chosen.has(one.id));
       chip.setAttribute("aria-pressed", some === 0 ? "false" : whole ? "true" : "mixed");
-      chip.setAttribute("aria-label", `${label}: ${some} of ${count} selected`);
+      const part = some === count && !whole ? ", not all of it" : "";
+      chip.setAttribute("aria-label", `${label}: ${some} of ${count} selected${part}`);
       chip.setAttribute("aria-busy", String(session.step.looking.has(label)));
       chip.disabled = session.removing || this.app.comparing;
       const tally = some && some < count ? `${some}/${count}` : count > 1 ? `×${count}` : "";
@@ -119,10 +120,12 @@ export class Panel {
     const session = this.app.current;
     if (!session) return;
     const { found } = session.step;
-    const main = mainSubject(found, session.width, session.height);
+    const objects = found.filter((one) => !one.extends);
+    const main = mainSubject(objects, session.width, session.height);
     if (!main) return;
-    const others = found.filter((one) => one !== main).map(({ id }) => id);
-    session.mark(withChosen(withChosen(session.selection, others, true), [main.id], false));
+    // What extends an object of its class may be more of the main one.
+    const stays = found.filter((one) => one === main || (one.extends && one.label === main.label)).map(({ id }) => id);
+    session.mark(withChosen(withChosen(session.selection, idsOf(found), true), stays, false));
     this.app.say(`Selected all but the ${main.label}.`);
   }
 }

@@ -71,8 +71,30 @@ export function isEmpty({ chosen, strokes }) {
  */
 export function inWords({ chosen, strokes }, instances) {
   const going = instances.filter(({ id }) => chosen.has(id));
-  const parts = [...counted(going)].map(([label, count]) => nameOf(label, count));
-  if (strokes.some(({ tool }) => tool === "brush")) parts.push("painted area");
+  const painted = strokes.some(({ tool }) => tool === "brush");
+  return listed([...namesOf(going), ...(painted ? ["painted area"] : [])]);
+}
+
+/**
+ * Objects in words: "2 dogs and person".
+ * @param {readonly Instance[]} instances
+ */
+export function objectsInWords(instances) {
+  return listed(namesOf(instances));
+}
+
+/** @param {readonly Instance[]} instances */
+export function idsOf(instances) {
+  return new Set(instances.map(({ id }) => id));
+}
+
+/** @param {readonly Instance[]} instances */
+function namesOf(instances) {
+  return [...counted(instances)].map(([label, count]) => nameOf(label, count));
+}
+
+/** @param {readonly string[]} parts */
+function listed(parts) {
   return parts.length < 2 ? parts.join("") : `${parts.slice(0, -1).join(", ")} and ${parts[parts.length - 1]}`;
 }
 

@@ -4,7 +4,7 @@
 import * as api from "./api.js";
 import { follow } from "./jobs.js";
 import { maskFiles } from "./mask.js";
-import { NOTHING, boxAround, inWords, isEmpty, withChosen, withPrompted } from "./selection.js";
+import { boxAround, inWords, isEmpty, objectsInWords, withChosen, withPrompted } from "./selection.js";
 import { forget, newStep } from "./step.js";
 import { Timeline } from "./timeline.js";
 
@@ -107,17 +107,17 @@ export class Session extends EventTarget {
    * @param {Step} step
    */
   async search(step) {
-    const named = new Set();
-    step.search = "searching";
-    step.named = named;
+    step.asking.abort();
+    Object.assign(step, { asking: new AbortController(), found: [], named: new Set(), looking: new Set(), search: "searching" });
+    const { signal } = step.asking;
     this.#changed();
     const instances = await this.#detect(step, { remove: "all" });
-    if (step.named !== named) return; // the photo is being searched anew
+    if (signal.aborted) return;
     step.found = instances ?? [];
     step.search = instances ? "done" : "failed";
     this.#changed();
     if (!instances) return;
-    if (instances.length) this.#say(`Found ${inWords({ ...NOTHING, chosen: idsOf(instances) }, instances)}.`);
+    if (instances.length) this.#say(`Found ${objectsInWords(instances)}.`);
     else this.#say("Nothing was recognised in this photo.");
   }
 
@@ -128,15 +128,15 @@ export class Session extends EventTarget {
    */
   async searchHarder(classes = "all") {
     const { step } = this;
-    const { named } = step;
+    const { signal } = step.asking;
     step.search = "searching";
     this.#changed();
     const instances = await this.#detect(step, { remove: classes, confidence: HARDER });
-    if (step.named !== named) return null;
+    if (signal.aborted) return null;
     step.search = "done";
     this.#changed();
     if (!instances) return null;
-    if (classes !== "all") for (const { label } of instances) named.add(label);
+    if (classes !== "all") for (const { label } of instances) step.named.add(label);
     const known = new Map(step.found.map((one) => [`${one.label} ${one.box}`, one]));
     const merged = instances.map((one) => known.get(`${one.label} ${one.box}`) ?? one);
     step.found = byFallingArea([...new Set([...step.found, ...merged])]);
@@ -163,15 +163,18 @@ export class Session extends EventTarget {
    * @param {readonly Instance[]} known
    */
   async #lookAgain(step, labels, known) {
-    const { named, looking } = step;
+    const { named, looking, asking } = step;
     labels.forEach((label) => looking.add(label));
     this.#changed();
-    const late = await this.#detect(step, { remove: labels.join(","), known: known.map(({ id }) => id) });
-    labels.forEach((label) => looking.delete(label));
-    this.#changed();
-    if (step.named !== named) return; // the photo was searched anew
-    if (!late) labels.forEach((label) => named.delete(label));
-    if (!late?.length) return;
+    let late = null;
+    try {
+      late = await this.#detect(step, { remove: labels.join(","), known: known.map(({ id }) => id) });
+    } finally {
+      labels.forEach((label) => looking.delete(label));
+      if (!late) labels.forEach((label) => named.delete(label));
+      this.#changed();
+    }
+    if (!late?.length || asking.signal.aborted) return;
     step.found = byFallingArea([...step.found, ...late]);
     for (const { id, label } of late) {
       const others = known.filter((one) => one.label === label);
@@ -179,24 +182,26 @@ export class Session extends EventTarget {
         others.every((one) => marks.chosen.has(one.id)) ? withChosen(marks, [id], true) : marks,
       );
     }
-    this.#say(`Found more, because it was named: ${inWords({ ...NOTHING, chosen: idsOf(late) }, late)}.`);
+    this.#say(`Found more, because it was named: ${objectsInWords(late)}.`);
     this.#changed();
   }
 
   /**
    * @param {Step} step
    * @param {{remove: string, known?: string[], confidence?: number}} what
-   * @returns {Promise<Instance[] | null>} null where that failed, which the user was told
+   * @returns {Promise<Instance[] | null>} null where that failed, which the user was told, or where the photo is searched anew
    */
   async #detect(step, what) {
+    const signal = AbortSignal.any([this.#closed.signal, step.asking.signal]);
     try {
       const { segmenter } = this.choices();
-      return byFallingArea((await api.detect(step.photoId, { ...what, segmenter }, this.#waiting)).instances);
+      const { instances } = await api.detect(step.photoId, { ...what, segmenter }, { ...this.#waiting, signal });
+      return byFallingArea(instances);
     } catch (error) {
-      this.#failed(error);
+      if (!signal.aborted) this.#failed(error);
       return null;
     } finally {
-      this.#setBusy(0);
+      if (!signal.aborted) this.#setBusy(0);
     }
   }
 
@@ -440,9 +445,4 @@ async function orAborted(promise, signal) {
 /** @param {readonly Instance[]} instances */
 function byFallingArea(instances) {
   return [...instances].sort((one, other) => other.area - one.area);
-}
-
-/** @param {readonly Instance[]} instances */
-function idsOf(instances) {
-  return new Set(instances.map(({ id }) => id));
 }

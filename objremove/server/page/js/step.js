@@ -15,6 +15,7 @@ import { Timeline } from "./timeline.js";
  * @property {Instance[]} found
  * @property {Set<string>} named  classes that the user chose whole, and that were looked for again
  * @property {Set<string>} looking  those of them for which that still goes on
+ * @property {AbortController} asking  of what is asked of the segmenter: aborted where another search takes its place
  * @property {"waiting" | "searching" | "done" | "failed"} search
  * @property {Timeline<Selection>} marks
  * @property {Box | null} changed  around what was removed to get here
@@ -30,7 +31,8 @@ import { Timeline } from "./timeline.js";
  */
 export function newStep(photoId = "", title = "", changed = null) {
   const marks = new Timeline(NOTHING);
-  return { photoId, title, found: [], named: new Set(), looking: new Set(), search: "waiting", marks, changed, notes: [], filled: 0 };
+  const [named, looking, asking] = [new Set(), new Set(), new AbortController()];
+  return { photoId, title, found: [], named, looking, asking, search: "waiting", marks, changed, notes: [], filled: 0 };
 }
 
 /**
