@@ -109,7 +109,8 @@ def main() -> None:
     from objremove.cluster.worker import Task
     from objremove.remover import Remover
 
-    request, how = {"remove": ["person"], "boxes": [BOX]}, {"second_look": False}
+    request: dict[str, Any] = {"remove": ["person"], "boxes": [BOX]}
+    how: dict[str, Any] = {"second_look": False}
     models = Remover(**how).prepare(**request)
     slices = Slices(options.slice)
     with tempfile.TemporaryDirectory() as folder:

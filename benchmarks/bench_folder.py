@@ -13,8 +13,10 @@ import csv
 import os
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -24,7 +26,8 @@ from objremove.folder.plan import Plan, make_plan
 from objremove.pipeline import Job, cores
 from objremove.remover import Remover
 from objremove.request import Request
-from objremove.runs.layout import Layout
+from objremove.result import Result
+from objremove.runs.layout import Item, Layout
 from objremove.runs.output import opened
 
 CLASSES = "person,dog,cat,car,horse"
@@ -60,7 +63,8 @@ def compare(remover: Remover, photos: list[Path], chunk: int) -> None:
     request, loop, overlapped = Request(CLASSES), Use(), Use()
     with tempfile.TemporaryDirectory() as folder:
 
-        def save(name, result):
+        def save(name: str, result: Result | None) -> None:
+            assert result is not None, f"{name} failed"
             if result.changed:
                 result.save(Path(folder, name))
 
@@ -75,6 +79,7 @@ def compare(remover: Remover, photos: list[Path], chunk: int) -> None:
             overlapped.begin()
             jobs = (Job(photo, photo, request) for photo in some)
             for outcome in pipeline.run(remover, jobs, lambda job, result: save(job.key.name, result)):
+                assert outcome.result is not None
                 assert hash(outcome.result.pixels.tobytes()) == alone[outcome.job.key]
             overlapped.end(len(some))
             print(
@@ -91,17 +96,17 @@ class Memory:
         self.rows: list[tuple[int, float, float]] = []
         self._began = time.perf_counter()
 
-    def begins(self, total, settled):
+    def begins(self, total: int, settled: int) -> None:
         """The run begins."""
         self._began = time.perf_counter()
 
-    def line(self, line):
+    def line(self, line: Mapping[str, Any]) -> None:
         """A photo is done."""
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         megabytes = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
         self.rows.append((len(self.rows) + 1, time.perf_counter() - self._began, megabytes))
 
-    def failed(self, item, error):
+    def failed(self, item: Item, error: Exception) -> None:
         """A photo failed."""
         print(item.source, error)
 

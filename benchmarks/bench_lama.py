@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from objremove.inpainting.lama import CONFIGS, build_generator, fold
+from objremove.inpainting.lama.generator import Generator
 
 FORMS = {"plain fp32": None, "folded fp32": torch.float32, "folded bf16": torch.bfloat16}
 
@@ -43,7 +44,7 @@ def picture(side: int, photo: str | None) -> Tensor:
     return torch.from_numpy(np.concatenate((image * (1 - hole), hole)))[None]
 
 
-def calibrated_generator(config: str, photo: str | None) -> nn.Module:
+def calibrated_generator(config: str, photo: str | None) -> Generator:
     """Random weights whose BatchNorm statistics fit the picture; later blocks add little, as in trained residual networks."""
     torch.manual_seed(0)
     generator = build_generator(CONFIGS[config]).train()
@@ -57,18 +58,19 @@ def calibrated_generator(config: str, photo: str | None) -> nn.Module:
     return generator.eval()
 
 
-def make_form(generator: nn.Module, name: str) -> nn.Module:
+def make_form(generator: Generator, name: str) -> nn.Module:
     dtype = FORMS[name]
     return generator if dtype is None else fold(generator, dtype=dtype)
 
 
 def resident_peak() -> float:
     """Highest resident memory of this process in MB since it was last reset (Linux)."""
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) / 1024
+    peak = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert peak is not None, "/proc does not tell"
+    return int(peak[1]) / 1024
 
 
-def peak_growth(form: str, config: str, side: int, threads: int, queue: multiprocessing.Queue) -> None:
+def peak_growth(form: str, config: str, side: int, threads: int, queue: multiprocessing.Queue[float]) -> None:
     """Put what a forward pass adds to the memory of this fresh process at its peak, in MB, into the queue."""
     torch.set_num_threads(threads)
     network = make_form(build_generator(CONFIGS[config]).eval(), form)
@@ -84,7 +86,7 @@ def peak_growth(form: str, config: str, side: int, threads: int, queue: multipro
 
 def measured_peak(form: str, config: str, side: int, threads: int) -> float:
     context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
+    queue: multiprocessing.Queue[float] = context.Queue()
     process = context.Process(target=peak_growth, args=(form, config, side, threads, queue))
     process.start()
     process.join()

@@ -111,7 +111,7 @@ def measure(job: str, weights: Path, photo: Path, hole_size: tuple[int, int]) ->
     started = time.perf_counter()
     if job == "whole":
         with torch.inference_mode():
-            inpainter.fill((opened.pixels / np.float32(255))[None], hole[None])
+            inpainter.fill((opened.pixels.astype(np.float32) / np.float32(255))[None], hole[None])
     else:
         if job == "road":
             remover.find(opened, "person")

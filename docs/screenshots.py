@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -41,7 +42,7 @@ def server() -> Iterator[str]:
             process.terminate()
 
 
-def visit(browser: Browser, address: str, *photos: str, **options: object) -> Page:
+def visit(browser: Browser, address: str, *photos: str, **options: Any) -> Page:
     """A page with photos open and searched."""
     page = browser.new_context(**options).new_page()
     page.set_default_timeout(120_000)
