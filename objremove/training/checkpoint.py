@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +46,29 @@ def load_checkpoint(fabric: Fabric, path: Path, recipe: Recipe, *, settings: str
         raise ModelError(f"checkpoint {path} does not fit this run ({reason}): take its own configuration") from None
     if content["settings"] != settings:
         raise ModelError(
-            f"checkpoint {path} was made with other settings: take its own configuration, or begin with --init"
+            f"checkpoint {path} was made with other settings ({_differences(content['settings'], settings)}): "
+            "take its own configuration, or begin anew from its weights with --init"
         )
     _restore_random_state(content["random"])
     return int(content["step"]), float(content["seconds"])
+
+
+def _differences(before: str, now: str) -> str:
+    """The settings, as JSON, that are not the same; an earlier version may not have known one."""
+    old, new = (dict(_flat(json.loads(settings or "{}"))) for settings in (before, now))
+    return "; ".join(
+        f"{key} was {old.get(key, 'unknown')}, is {new.get(key, 'unknown')}"
+        for key in sorted(old | new)
+        if old.get(key, ...) != new.get(key, ...)
+    )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def _random_state() -> dict[str, Any]:
