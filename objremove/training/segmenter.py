@@ -214,8 +214,8 @@ def _build(config: SegmenterConfig, weights: Path | None) -> SlimDeepLab | Squee
 def _pasted_objects(library: PhotoLibrary, share: float) -> ShapeBank | None:
     """Objects of the classes that at most this share of the photos show; None where there is no such class."""
     counts = Counter(label for record in library.records for label in record.classes)
-    rare = [label for label, count in counts.items() if count <= share * len(library)]
-    return ShapeBank(library, rare, balance=0.5) if rare else None
+    classes = [label for label, count in counts.items() if count <= share * len(library)]
+    return ShapeBank(library, classes, balance=0.5) if classes else None
 
 
 def _painted(photo: Bytes, labels: Bytes) -> Bytes:

@@ -75,7 +75,7 @@ class Teacher(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Teachers as one: the mean of their probabilities is mostly better than any of them; the features are the first's that shows some.
+    """Teachers as one: the mean of their probabilities, and the features of the first that shows some.
 
     Args:
         teachers: one or more.
