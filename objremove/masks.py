@@ -45,10 +45,10 @@ class Dilation:
             return cls()
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(px|%)?", word)
         if not match:
-            raise UsageError(f"--dilate {text!r}: take auto, a number of pixels such as 12, or a share such as 3%")
+            raise UsageError(f"dilate {text!r}: take auto, a number of pixels such as 12, or a share such as 3%")
         value = float(match[1])
         if value > 100_000:
-            raise UsageError(f"--dilate {word[:20]}: that is more than any photo is wide")
+            raise UsageError(f"dilate {word[:20]}: that is more than any photo is wide")
         return cls(percent=value) if match[2] == "%" else cls(pixels=value)
 
     def radius(self, one: Instance) -> int:

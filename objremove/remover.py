@@ -10,10 +10,12 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from objremove.arguments import check, is_one_photo
 from objremove.errors import ModelError, UsageError
 from objremove.inpainting import Inpainter
 from objremove.inpainting.fill import Filling, Progress, fill_windows
@@ -85,14 +87,14 @@ class Remover:
         on_download: Callable[[int, int], None] | None = None,
         shelf: Shelf | None = None,
     ) -> None:
-        if confidence is not None and not 0 <= confidence <= 1:
-            raise UsageError(f"confidence {confidence}: take a number from 0 to 1")
-        if feather is not None and feather < 0:
-            raise UsageError(f"feather {feather}: take 0 or more pixels")
-        if not 0 <= seed < 2**31:
-            raise UsageError(f"seed {seed}: take a number from 0 to {2**31 - 1}")
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads {threads}: take 1 or more")
+        check("confidence", confidence, Real, lambda value: 0 <= value <= 1, "a number from 0 to 1", optional=True)
+        check("feather", feather, Integral, lambda value: value >= 0, "0 or more whole pixels", optional=True)
+        check("seed", seed, Integral, lambda value: 0 <= value < 2**31, f"a whole number from 0 to {2**31 - 1}")
+        check("threads", threads, Integral, lambda value: value >= 1, "1 or more", optional=True)
+        check("max_megapixels", max_megapixels, Real, lambda value: value > 0, "a number above 0")
+        for purpose, name in (("segmenter", segmenter), ("prompter", prompter), ("inpainter", inpainter)):
+            known = "a name of `objremove models list`, or a weight file"
+            check(purpose, name, (str, os.PathLike), lambda value: True, known)
         models: dict[str, Any] = {
             "segmenter": os.fspath(segmenter),
             "prompter": os.fspath(prompter),
@@ -167,7 +169,9 @@ class Remover:
         return {purpose: self.shelf.identity(model) for purpose, model in models.items()}
 
     def find(self, photo: PhotoLike, remove: str | int | Iterable[str | int] = "all") -> list[Instance]:
-        """The objects of the classes named, by falling area; every class that the segmenter knows by default."""
+        """The objects of the classes named, every class that the segmenter knows by default: in the order of their numbers
+        (`objremove.targets.numbered`), by falling area, those that only a second look found last.
+        """
         opened, steps, remove = self.open(photo), Steps(), Request(remove).remove
         targets = parse_targets(remove, known=self._known(remove))
         found = self._found(opened.pixels, targets, steps, named=not says_all(remove))
@@ -238,6 +242,8 @@ class Remover:
 
         if errors not in ("raise", "yield"):
             raise UsageError(f"errors {errors!r}: take 'raise' or 'yield'")
+        if is_one_photo(photos):
+            raise UsageError(f"{type(photos).__name__} is one photo: give a list of photos, or call the Remover itself")
         same = Request(remove, **request)
         jobs = (pipeline.Job(number, photo, same) for number, photo in enumerate(photos))
         return _results(pipeline.run(self, jobs, workers=workers, ordered=True), errors)
@@ -266,7 +272,10 @@ class Remover:
         )
         targets.check_inside(opened.size)
         masks = list(request.masks)
-        given, staying = [*(request.instances or ()), *_own(masks, opened)], list(_own(request.keep_masks, opened))
+        own, staying = list(_own(masks, opened)), list(_own(request.keep_masks, opened))
+        given = [*(request.instances or ()), *own]
+        if masks and not own:
+            steps.notes.append("the mask is black all over: nothing goes for it")
         if not (targets.remove or targets.points or targets.boxes or masks or request.instances is not None):
             raise UsageError("nothing to remove was named: give class names, points, boxes or a mask")
         found = self._found(opened.pixels, targets, steps, named=not says_all(remove))
@@ -278,7 +287,9 @@ class Remover:
         wanted = [*refined, *self._prompted(opened.pixels, targets, steps), *given]
         going = by_falling_area(_less(wanted, staying, opened.size))
         dilate = self.dilate if request.dilate is None else request.dilate
-        hole = build_hole(going, opened.size, spare=[*kept, *staying], dilate=dilate, feather=self.feather)
+        # What extends an object is part of it: it may stay where only its number was not named, but it keeps nothing off.
+        spare = [*(one for one in kept if not one.extends), *staying]
+        hole = build_hole(going, opened.size, spare=spare, dilate=dilate, feather=self.feather)
         return Work(opened, hole, tuple(going), tuple(kept), self._planned(opened, hole, steps), steps)
 
     def inpainter(self) -> Inpainter:
@@ -396,6 +407,7 @@ def _mask(mask: Any, photo: Photo) -> Mask:
     """A mask as the caller gave it, array or tensor, read against the photo."""
     if hasattr(mask, "detach"):
         mask = mask.detach().cpu().numpy()
+        mask = mask[0] if mask.ndim == 3 and mask.shape[0] == 1 else mask  # a tensor's channels come first
     return read_mask(np.asarray(mask), photo.size)
 
 

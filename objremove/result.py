@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from objremove.errors import UsageError
 from objremove.instances import Instance
 from objremove.photo import Photo, write_atomic
 from objremove.types import AnyArray, Mask, Pixels
@@ -75,13 +76,16 @@ class Result:
     def save(
         self, path: str | os.PathLike[str], *, format: str | None = None, quality: int | None = None
     ) -> tuple[str, ...]:
-        """Write the file, all of it or nothing; the format is `format`, else what the path's suffix says, else the source's.
+        """Write the file, all of it or nothing, in the place of one that is there; the format is `format`, else what the path's
+        suffix says, else the source's. Where nothing was removed (`changed`) it is the photo as it was.
 
         Returns the warnings of the encoding.
 
         Raises:
-            PhotoError: it cannot be written; UsageError: no format is called so.
+            PhotoError: it cannot be written; UsageError: no format is called so, or no path is given.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise UsageError(f"save writes to a path, not to {type(path).__name__}: `encode` gives the bytes")
         target = Path(path)
         data, warnings = self.encode(format=format or target.suffix.lstrip(".") or None, quality=quality)
         write_atomic(target, data)

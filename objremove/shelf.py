@@ -70,6 +70,15 @@ class Shelf:
         self._hashes: dict[int, tuple[str, str | None]] = {}
         self._locks = {kind: threading.Lock() for kind in self._names}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which loads its own models: the choice of them, and none that is loaded."""
+        return {**vars(self), "_loaded": {}, "_hashes": {}, "_locks": None, "device": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """See `__getstate__`."""
+        vars(self).update(state, _locks={kind: threading.Lock() for kind in state["_names"]})
+        del vars(self)["device"]
+
     @cached_property
     def device(self) -> torch.device:
         """Where the networks run; UsageError where that isn't there."""

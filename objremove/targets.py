@@ -18,6 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 
 from objremove.classes import ALIASES, COCO, NAMES, VOC
 from objremove.errors import UsageError
@@ -94,6 +95,14 @@ class Targets:
                 )
 
 
+def is_class(word: str) -> bool:
+    """Whether `parse_class` knows it."""
+    try:
+        return bool(parse_class(word))
+    except UsageError:
+        return False
+
+
 def parse_class(word: str) -> str:
     """The class name that `word` means: a name, an alias, a plural, a VOC number or `coco:ID`.
 
@@ -157,7 +166,11 @@ def _spans(numbers: Iterable[int]) -> str:
 
 def _items(request: str | int | Iterable[str | int]) -> list[str]:
     """Split at commas, and at spaces between bare numbers as in the original project's `--remove 3 15`."""
-    texts = [request] if isinstance(request, str | int) else list(request)
+    several = isinstance(request, Iterable) and not isinstance(request, str | bytes)
+    texts = list(request) if several else [request]  # type: ignore[arg-type]
+    for text in texts:
+        if not isinstance(text, str | Integral):
+            raise UsageError(f"{text!r} is no class: name it by text or by a whole number, alone or in a list")
     words = [word for text in texts for word in str(text).split(",")]
     split = [part for word in words for part in (word.split() if re.fullmatch(r"[\d\s]+", word) else [word])]
     return [word for word in split if word.strip()]
@@ -166,6 +179,15 @@ def _items(request: str | int | Iterable[str | int]) -> list[str]:
 def says_all(request: str | int | Iterable[str | int]) -> bool:
     """Whether a request names `all`, every class that the segmenter knows."""
     return any(word.partition("#")[0].strip().lower() == "all" for word in _items(request))
+
+
+def spelled(request: str | int | Iterable[str | int]) -> list[str]:
+    """A request in one spelling, whatever its order, aliases and commas: requests that mean the same are the same."""
+    words = {word.strip().lower() for word in _items(request)}
+    if says_all(request):
+        return ["all"]
+    plain = words & set(KEEP_WORDS)
+    return sorted(plain | {str(target) for word in words - plain for target in parse_item(word)})
 
 
 def without_numbers(request: str | int | Iterable[str | int]) -> list[str]:
@@ -234,7 +256,7 @@ def _parse_box(box: str | Box | Sequence[float]) -> Box:
         if len(corners) != 4:
             raise UsageError(f"box {box!r}: give (x0, y0, x1, y1), and a list of them")
     if corners[0] >= corners[2] or corners[1] >= corners[3]:
-        raise UsageError(f"box {','.join(map(str, corners))}: x1 and y1 must be greater than x0 and y0")
+        raise UsageError(f"box {','.join(map(str, corners))}: x1 and y1 must be greater than x0 and y0, in pixels")
     return Box(*corners)
 
 
@@ -303,7 +325,7 @@ def absent(instances: Iterable[Instance], targets: Targets) -> list[str]:
         beyond = tuple(number for number in target.numbers if number > found)
         if found and beyond:
             there = ClassTarget(target.label, tuple(range(1, found + 1)))
-            lines.append(f"there is no {replace(target, numbers=beyond)}: {found} found ({there})")
+            lines.append(f"there is no {replace(target, numbers=beyond)}: found {there}")
     return lines
 
 

@@ -14,6 +14,7 @@ import pytest
 from conftest import RED, ColourSegmenter, scene
 from PIL import Image
 
+from objremove.classes import NAMES
 from objremove.cli.app import run
 from objremove.errors import ModelError, PhotoError, UsageError
 from objremove.instances import Instance
@@ -227,13 +228,13 @@ def test_nothing_found_is_said_and_nothing_written(tmp_path, capsys):
 def test_an_instance_that_is_not_there_is_told_with_those_that_are(photo, capsys):
     assert remove("-r", "person#5", photo) == 0
     assert capsys.readouterr().err.splitlines() == [
-        f"{photo}: note: there is no person#5: 3 found (person#1-3)",
+        f"{photo}: note: there is no person#5: found person#1-3",
         f"{photo}: nothing was removed, 3 found and left; no file was written",
     ]
     assert remove("-r", "person#3+5", photo, "--json") == 0
     line = json.loads(capsys.readouterr().out)
     assert len(line["removed"]) == 1
-    assert line["warnings"] == ["there is no person#5: 3 found (person#1-3)"]
+    assert line["warnings"] == ["there is no person#5: found person#1-3"]
 
 
 def test_some_photos_failing_is_exit_3_and_the_others_are_done(photo, tmp_path, capsys):
@@ -311,6 +312,7 @@ def test_a_request_that_means_nothing_is_said_once_and_before_any_photo(photo, t
         (["-r", "person", "missing.jpg"], 2, "missing.jpg: no such file or folder"),
         (["-r", "person", "missing/", "-o", "clean/"], 2, "missing: no such file or folder"),
         (["-r", "person", "*.webp", "-o", "clean/"], 2, "*.webp: no file or folder"),
+        (["-r", "person", "*.webp"], 2, "*.webp: no file or folder"),
         (["-r", "person", "--list", "missing.txt", "-o", "clean/"], 2, "missing.txt: No such file"),
         (["-r", "person", "--list", ".", "-o", "clean/"], 2, "directory"),
         (["-r", "person", "."], 2, "--output"),
@@ -319,10 +321,18 @@ def test_a_request_that_means_nothing_is_said_once_and_before_any_photo(photo, t
         (["detect", "."], 2, "one photo"),
         (["-r", "person", "empty.jpg"], 1, "empty"),
         (["-r", "3", "15", "photo.jpg"], 2, "--remove 3,15"),
+        (["-r", "person", "cat", "photo.jpg"], 2, "--remove dog,cat"),
+        (["-r", "person", "https://example.org/a.jpg"], 2, "curl -s https://example.org/a.jpg |"),
+        (["-r", "person", "photo.jpg", "./photo.jpg"], 2, "photo.jpg is named twice"),
+        (["-r", "person", "photo.jpg", "other.jpg", "-o", "clean.jpg"], 2, "clean.jpg names one file"),
+        (["-r", "person", "photo.jpg", "--format", "png", "-o", "clean.jpg"], 2, "contradict each other"),
+        (["-r", "persom", "small.png", "-o", "photo.jpg"], 2, "did you mean person"),
+        (["-r", "person", "photo.jpg", "--max-megapixels", "-1"], 2, "above 0"),
+        (["detect", "photo.jpg", "-o", "-"], 2, "detect draws into a file"),
         (["-r", "person", "photo.jpg", "--point", "9999,1"], 2, "outside the photo"),
         (["-r", "person", "photo.jpg", "--box", "1,2,3"], 2, "x0,y0,x1,y1"),
         (["-r", "person", "photo.jpg", "--mask", "small.png"], 2, "4x4"),
-        (["-r", "person", "photo.jpg", "--dilate", "wide"], 2, "--dilate"),
+        (["-r", "person", "photo.jpg", "--dilate", "wide"], 2, "dilate"),
         (["-r", "person", "photo.jpg", "--inpainter", "big-lamma"], 2, "big-lama"),
         (["-r", "person", "photo.jpg", "--inpainter", "big-lama", "--offline"], 1, "big-lama"),
         (["-r", "person", "photo.jpg", "--device", "cuda:77"], 2, "cuda:77"),
@@ -367,12 +377,12 @@ def test_detect_keeps_the_numbers_of_what_it_is_asked_for(photo, capsys):
     assert run(["detect", str(photo), "-r", "person#2+7,car", "--json"]) == 0
     out, err = capsys.readouterr()
     assert [one["name"] for one in json.loads(out)["instances"]] == ["car#1", "person#2"]
-    assert "note: there is no person#7: 3 found (person#1-3)" in err
+    assert "note: there is no person#7: found person#1-3" in err
 
 
 def test_detect_marks_what_only_the_second_look_found(photo, monkeypatch, capsys):
     find = ColourSegmenter.find
-    monkeypatch.setattr(ColourSegmenter, "look_again", find, raising=False)
+    monkeypatch.setattr(ColourSegmenter, "look_again", find)
     monkeypatch.setattr(
         ColourSegmenter, "find", lambda self, pixels, labels, **_: find(self, pixels, set(labels) - {"car"})
     )
@@ -392,7 +402,7 @@ def test_more_of_an_object_is_said_and_not_counted(photo, tmp_path, monkeypatch,
         masks = (cv2.dilate(one.mask.astype(np.uint8), np.ones((15, 15))) > 0 for one in find(self, pixels, labels))
         return [Instance.from_mask(mask, label="car", score=0.2) for mask in masks]
 
-    monkeypatch.setattr(ColourSegmenter, "look_again", larger, raising=False)
+    monkeypatch.setattr(ColourSegmenter, "look_again", larger)
     monkeypatch.setattr(
         ColourSegmenter, "find", lambda self, *args, **_: [replace(one, score=0.6) for one in find(self, *args)]
     )
@@ -413,6 +423,41 @@ def test_detect_writes_what_the_name_says_and_never_the_photo(photo, tmp_path, c
     assert run(["detect", str(photo), "-o", "seen.tif"]) == 2
     assert "png or jpg" in capsys.readouterr().err
     assert run(["detect", str(photo), "-o", "seen/"]) == 2
+
+
+def test_detect_draws_anew_what_is_not_there(photo, tmp_path, capsys):
+    drawn = tmp_path / "photo.detect.png"
+    assert run(["detect", str(photo)]) == 0
+    marked = drawn.read_bytes()
+    assert run(["detect", "-r", "person#9", str(photo)]) == 0
+    assert drawn.read_bytes() != marked
+    assert "0 found" in capsys.readouterr().err
+
+
+def test_detect_reads_standard_input_and_may_look_once(photo, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(photo.read_bytes())))
+    assert run(["detect", "-", "--json", "--no-second-look"]) == 0
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)["instances"]) == 4
+    assert "-: 4 found\n" in err
+
+
+def test_tables_in_a_pipe_have_a_line_for_each_row(capsys):
+    assert run(["classes"]) == 0
+    names = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("person ") and "people" in line for line in names)
+    assert len(names) == 1 + len(NAMES)
+    assert run(["models", "list"]) == 0
+    assert all(
+        line.split()[1] in ("kind", "segmenter", "prompter", "inpainter", "metric")
+        for line in capsys.readouterr().out.splitlines()
+    )
+
+
+def test_a_black_mask_is_said(photo, tmp_path, capsys):
+    Image.new("L", (240, 180)).save(tmp_path / "black.png")
+    assert remove("--mask", tmp_path / "black.png", photo) == 0
+    assert "the mask is black all over" in capsys.readouterr().err
 
 
 def test_one_photo_is_no_photos(photo, capsys):

@@ -359,7 +359,7 @@ def test_other_options_are_refused(store):
     fill(store)
     begin(Folder("memory://out"), {"dilate": "3"}, again=False, overwrite=False)  # a run that no cluster answered
     go(options={"dilate": "auto"})
-    with pytest.raises(UsageError, match=r"dilate was 'auto', is '5'.*--again"):
+    with pytest.raises(UsageError, match=r"dilate was auto, is 5.*--again"):
         go(options={"dilate": "5"})
     assert go(Settings(batch=4, again=True), options={"dilate": "5"})[1].now["removed"] == 22
 
@@ -579,6 +579,18 @@ def test_a_dry_run_shows_and_writes_nothing(store, capsys):
     assert len(shown) == 10 + 1 + 1
     assert shown[-2] == "memory:///in/a.tar -> a.tar (the first 2 photos at most)"
     assert not store.exists("/out")
+
+
+def test_what_this_program_made_of_a_photo_is_no_photo(tmp_path, capsys):
+    for name in ("a.jpg", "a.removed.jpg", "a.removed.mask.png", "a.detect.png", "b.removed.jpg"):
+        Image.fromarray(scene()).save(tmp_path / name)
+    assert command_line(["cluster", str(tmp_path), "--box", BOX, "-o", str(tmp_path / "out"), "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert [name for name in ("a.jpg", "b.removed.jpg") if f"{tmp_path}/{name} -> " in shown] == [
+        "a.jpg",
+        "b.removed.jpg",
+    ]
+    assert shown.count(" -> ") == 2
 
 
 # ---------------------------------------------------------------------- a real cluster

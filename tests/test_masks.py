@@ -64,7 +64,7 @@ def test_dilation_by_pixels_and_percent(text, radius):
 
 @pytest.mark.parametrize("text", ["-3", "much", "5 %%", "nan", "9" * 400])
 def test_malformed_dilation(text):
-    with pytest.raises(UsageError, match="--dilate"):
+    with pytest.raises(UsageError, match="dilate"):
         Dilation.parse(text)
 
 

@@ -1,10 +1,13 @@
 """The whole road: any kind of photo in, the same kind out, only what was named gone."""
 
 import io
+import pickle
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import BLUE, RED, scene
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -163,6 +166,28 @@ def test_more_of_a_class_is_found_beside_what_is_known_of_it(remover):
         remover.find_more(photo, "dog", [])
 
 
+def test_more_of_an_object_keeps_nothing_off(remover):
+    """Who removes only the first car must not be left with its edge, because the second look saw more of it."""
+    toy, photo = remover.shelf.segmenter(), scene(discs=((60, 60, 18, BLUE), (170, 120, 18, BLUE)))
+    find = toy.find
+    toy.find = lambda *args, **options: [replace(one, score=0.5) for one in find(*args, **options)]
+    alone = remover(photo, "car#1")
+    wide = np.zeros((180, 240), bool)
+    wide[30:150, 30:200] = True
+    toy.look_again = lambda pixels, labels, *, confidence=None: [Instance.from_mask(wide, label="car", score=0.2)]
+    both = remover(photo, "car#1")
+    assert [one.extends for one in both.kept] == [False, True]
+    assert np.array_equal(both.mask, alone.mask)
+    assert "found car#1-3" in remover(photo, "car#9").warnings[0]
+
+
+def test_a_remover_goes_to_another_process_without_its_models(remover):
+    remover(scene(), "person")
+    twin = pickle.loads(pickle.dumps(remover))
+    assert np.array_equal(twin(scene(), "person").image, remover(scene(), "person").image)
+    assert twin.shelf.inpainter() is not remover.shelf.inpainter()
+
+
 def test_who_keeps_some_of_what_was_found_gets_no_second_look(remover):
     """It might hold the one that stays."""
     toy, photo = remover.shelf.segmenter(), scene()
@@ -253,10 +278,29 @@ def test_transparency_goes_with_what_stood_in_it(remover):
     assert np.array_equal(result.image[~result.mask], pixels[~result.mask])
 
 
+def test_one_of_what_lists_are_asked_of_is_a_list_of_it(remover):
+    mask = np.zeros((180, 240), bool)
+    mask[100:110, 10:20] = True
+    one = remover(scene(), points="60,140", boxes="150,100,190,140", masks=mask)
+    several = remover(scene(), points=["60,140"], boxes=["150,100,190,140"], masks=[mask])
+    assert np.array_equal(one.mask, several.mask)
+    tensor = torch.from_numpy(mask)
+    assert np.array_equal(remover.fill(scene(), tensor[None]).mask, remover.fill(scene(), mask).mask)
+
+
+def test_one_photo_is_no_list_of_photos(remover, tmp_path):
+    for photo in ("photo.jpg", tmp_path / "photo.jpg", b"...", scene(), Image.fromarray(scene()), torch.zeros(3, 8, 8)):
+        with pytest.raises(UsageError, match="is one photo: give a list of photos"):
+            remover.map(photo, "person")
+    assert len(list(remover.map(np.stack([scene(), scene()]), "person"))) == 2
+
+
 def test_results_save_and_show_themselves(remover, tmp_path):
     result = remover(scene(), "person")
     result.save(tmp_path / "clean.png")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "clean.png")), result.image)
+    with pytest.raises(UsageError, match="encode"):
+        result.save(io.BytesIO())
     assert result.compare().size == (3 * 240 + 2 * 2, 180)
     data = result.to_dict()
     assert data["hole_area"] == result.mask.sum()
@@ -292,7 +336,11 @@ def test_photos_that_are_none(remover, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"confidence": 2}, {"feather": -1}, {"threads": 0}, {"dilate": "lots"}, {"precision": "fp8"}]
+    "arguments",
+    [
+        *({"confidence": 2}, {"confidence": "high"}, {"feather": -1}, {"feather": 1.5}, {"threads": 0}),
+        *({"dilate": "lots"}, {"precision": "fp8"}, {"max_megapixels": 0}, {"seed": None}, {"segmenter": None}),
+    ],
 )
 def test_arguments_that_mean_nothing(arguments):
     with pytest.raises(UsageError):

@@ -39,7 +39,7 @@ def test_the_same_options_have_the_same_name_and_again_gives_another(output):
 def test_other_options_are_refused_by_name(output):
     begin(output, {"dilate": 3, "seed": 0}, again=False)
     (output / REPORT).touch()
-    with pytest.raises(UsageError, match=r"dilate was 3, is 4; feather was None, is 2\)"):
+    with pytest.raises(UsageError, match=r"dilate was 3, is 4; feather was not given, is 2\)"):
         begin(output, {"dilate": 4, "seed": 0, "feather": 2}, again=False)
     begin(output, {"dilate": 4}, again=True)
     assert begin(output, {}, again=False, dry=True) == begin(output, {"dilate": 4}, again=False)

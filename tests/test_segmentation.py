@@ -423,7 +423,7 @@ class TestLoad:
         monkeypatch.setenv("OBJREMOVE_HOME", str(tmp_path))
         with pytest.raises(UsageError, match="deeplabv3_resnet50"):
             segmentation.load("deeplabv3_resnet5", device=CPU, dtype=FP32)
-        with pytest.raises(UsageError, match="no segmenter but a prompter"):
+        with pytest.raises(UsageError, match="no segmenter, its kind is prompter"):
             segmentation.load("sam_vit_b", device=CPU, dtype=FP32)
         with pytest.raises(ModelError, match="models pull deeplabv3_resnet50"):
             segmentation.load("deeplabv3_resnet50", device=CPU, dtype=FP32, offline=True)

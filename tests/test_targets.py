@@ -17,6 +17,7 @@ from objremove.targets import (
     parse_class,
     parse_targets,
     says_all,
+    spelled,
 )
 
 
@@ -162,9 +163,9 @@ def test_keep_spares_part_of_what_remove_names(remove, keep, areas):
 @pytest.mark.parametrize(
     ("remove", "keep", "lines"),
     [
-        ("person#5", "", ["there is no person#5: 3 found (person#1-3)"]),
-        ("person#2-9,car#2+4", "", ["there is no person#4-9: 3 found (person#1-3)", "there is no car#2+4: 1 found (car#1)"]),
-        ("person", "person#4", ["there is no person#4: 3 found (person#1-3)"]),
+        ("person#5", "", ["there is no person#5: found person#1-3"]),
+        ("person#2-9,car#2+4", "", ["there is no person#4-9: found person#1-3", "there is no car#2+4: found car#1"]),
+        ("person", "person#4", ["there is no person#4: found person#1-3"]),
         ("person#3,car", "", []),
         ("dog#2", "", []),
     ],
@@ -175,3 +176,21 @@ def test_numbers_beyond_what_was_found_are_told(remove, keep, lines):
 
 def test_nothing_named_takes_nothing():
     assert choose(CROWD, Targets()) == []
+
+
+def test_requests_that_mean_the_same_are_spelled_alike():
+    assert spelled("person, Dog") == spelled(["dog", "people"]) == ["dog", "person"]
+    assert spelled("person#2+1,15") == ["person", "person#1-2"]
+    assert spelled("all,dog") == ["all"]
+    assert spelled(["largest", "car#2"]) == ["car#2", "largest"]
+
+
+@pytest.mark.parametrize("request_", [None, b"dog", 12.0, ["dog", None], [b"dog"]])
+def test_classes_are_text_or_whole_numbers(request_):
+    with pytest.raises(UsageError, match="is no class: name it by text or by a whole number"):
+        parse_targets(request_)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert parse_targets(np.int64(12)).labels == ("dog",)
+    assert parse_targets(np.array([12, 8])).labels == ("dog", "cat")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from objremove.classes import ALIASES, COCO, NAMES, VOC
-from objremove.cli.console import OK
+from objremove.cli.console import OK, print_table
 
 
 def command(
@@ -16,7 +16,6 @@ def command(
     ] = None,
 ) -> int:
     """List the class names, their numbers in VOC and COCO, and their aliases."""
-    from rich.console import Console
     from rich.table import Table
 
     names = NAMES
@@ -36,5 +35,5 @@ def command(
         voc = str(VOC.index(name)) if name in VOC else ""
         others = ", ".join(alias for alias, label in ALIASES.items() if label == name)
         table.add_row(name, voc, f"coco:{coco[name]}", others)
-    Console(highlight=False).print(table)
+    print_table(table)
     return OK

@@ -156,7 +156,7 @@ def command(
     from objremove.cluster.worker import Task
     from objremove.photo import format_name
     from objremove.remover import Remover
-    from objremove.targets import parse_targets
+    from objremove.targets import parse_targets, spelled
 
     speaker = options.speaker(quiet, verbose)
     settings = Settings(batch, limit, retry_failed, again, overwrite)
@@ -185,7 +185,8 @@ def command(
     # Fetched here, once: a thousand workers that did so at the same moment would be a burden to whoever keeps the weights.
     with speaker.progress("fetching", "bytes") as fetching:
         models = Remover(**how, offline=offline, on_download=fetching).prepare(**named)
-    decides = {**named, "masks": file_sums(mask or []), **how, **chosen, **models}
+    spellings = {"remove": spelled(named["remove"]), "keep": spelled(named["keep"])}
+    decides = {**named, **spellings, "masks": file_sums(mask or []), **how, **chosen, **models}
     del decides["device"]
     task = replace(task, remover=how, request={**named, "masks": masks}, models=models)
     wanted = Workers(workers, cores_per_worker, 0 if device == "cpu" else gpus_per_worker)

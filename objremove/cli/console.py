@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 Progress = Callable[[int, int], None]
 
 OK, FAILED, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes."""
+
+_ONE_LINE = 1000  # columns: more than any row of a table has
 
 
 def exit_code(failures: Sequence[int], total: int) -> int:
@@ -39,6 +42,13 @@ def stdout_kept_clean() -> Iterator[None]:
     finally:
         os.dup2(kept, 1)
         os.close(kept)
+
+
+def print_table(table: Table) -> None:
+    """Print on standard output: as wide as the terminal, or, in a pipe, with each row on a line of its own."""
+    from rich.console import Console
+
+    Console(highlight=False, width=None if sys.stdout.isatty() else _ONE_LINE).print(table)
 
 
 class Speaker:

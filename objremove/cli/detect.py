@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from objremove.cli import options
-from objremove.cli.console import OK
+from objremove.cli.console import OK, print_table
 from objremove.cli.options import OUTPUT, beside
-from objremove.cli.output import check_replaceable
+from objremove.cli.output import STANDARD, check_replaceable
 from objremove.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    photo: Annotated[Path, typer.Argument(help="The photo to look at.", show_default=False)],
+    photo: Annotated[Path, typer.Argument(help="The photo to look at; - reads standard input.", show_default=False)],
     remove: Annotated[
         list[str] | None,
         typer.Option("--remove", "-r", metavar="CLASSES", help="Look for these classes only.", show_default=False),
@@ -36,6 +37,9 @@ def command(
             show_default=False,
         ),
     ] = None,
+    second_look: Annotated[
+        bool, typer.Option(help="Look again for a class that is named and not surely found.", show_default=False)
+    ] = True,
     picture: Annotated[bool, typer.Option(help="Write the picture.", rich_help_panel=OUTPUT)] = True,
     overwrite: options.Overwrite = False,
     conf: options.Confidence = None,
@@ -56,6 +60,9 @@ def command(
     speaker = options.speaker(quiet, verbose)
     if photo.is_dir():
         raise UsageError(f"{photo} is a folder: detect looks at one photo")
+    if output == str(STANDARD):
+        raise UsageError("detect draws into a file: give --output one, as in --output found.png")
+    picture = picture and (photo != STANDARD or output is not None)  # standard input has no name to write beside
     target = beside(photo, ".detect", ".png") if output is None else Path(output)
     kind = _picture_format(target, photo, output) if picture else "PNG"
     if picture:
@@ -74,13 +81,14 @@ def command(
             device=device,
             precision=precision,
             confidence=conf,
+            second_look=second_look,
             refine_masks=False,
             offline=offline,
             threads=threads,
             max_megapixels=max_megapixels,
             on_download=fetching,
         )
-        opened = remover.open(photo)
+        opened = remover.open(sys.stdin.buffer.read() if photo == STANDARD else photo)
         instances = remover.find(opened, without_numbers(classes))
     found = [(f"{one.label}#{number}", one) for number, one in picked(numbered(instances), classes)]
     total = count_objects(one for _, one in found).total()
@@ -92,7 +100,7 @@ def command(
         print(json.dumps({"photo": str(photo), "width": width, "height": height, "instances": items}), flush=True)
     else:
         _print_table(found)
-    if picture and found:
+    if picture:
         write_atomic(target, encode_picture(draw_instances(opened.pixels, found), kind))
         speaker.say(f"{photo}: {total} found -> {target}")
     else:
@@ -115,7 +123,6 @@ def _picture_format(target: Path, photo: Path, output: str | None) -> str:
 
 
 def _print_table(found: list[tuple[str, Instance]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("object", "score", "box x0,y0,x1,y1", "area %", "", box=None, pad_edge=False)
@@ -124,4 +131,4 @@ def _print_table(found: list[tuple[str, Instance]]) -> None:
         more = f"more of {one.label}, " if one.extends else ""
         look = f"{more}only at a second look" if one.second_look else ""
         table.add_row(name, f"{one.score:.2f}", ",".join(map(str, one.box)), f"{share:.2f}", look)
-    Console(highlight=False).print(table)
+    print_table(table)

@@ -69,6 +69,9 @@ class Folders:
                 if given:
                     raise UsageError(f"{name} is for folders: name a folder, or give the photos with --list")
             return
+        for photo in self.photos:
+            if _is_pattern(photo) and not any(glob.iglob(photo, recursive=True)):
+                raise UsageError(f"{photo}: no file or folder is called like that")
         named = self.photos[0] or "." if self.photos else f"--list {self.list}"
         if where.to is None and not where.in_place:
             raise UsageError(f"{named} is a folder or list: say where its results shall go, as in --output clean/")
@@ -84,9 +87,6 @@ class Folders:
             raise UsageError("--dry-run looks once: leave out --watch")
         if self.watch and not any(os.path.isdir(photo) for photo in self.photos):
             raise UsageError("--watch needs a folder to watch")
-        for photo in self.photos:
-            if _is_pattern(photo) and not any(glob.iglob(photo, recursive=True)):
-                raise UsageError(f"{photo}: no file or folder is called like that")
 
     def plan(self, where: Output) -> Plan:
         """Which photos, and what will be written; errors as of `make_plan`."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from objremove.cli import options
-from objremove.cli.console import OK, exit_code
+from objremove.cli.console import OK, exit_code, print_table
 from objremove.errors import ObjRemoveError, UsageError
 
 app = typer.Typer(help="List, fetch and check model weights.", no_args_is_help=True)
@@ -18,21 +19,20 @@ Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Mo
 @app.command("list")
 def list_models() -> int:
     """Every model: what it is for, whether it is here, its size and its licence."""
-    from rich.console import Console
     from rich.table import Column, Table
 
     from objremove import models
 
     table = Table(Column("model", no_wrap=True), "kind", "here", "MB", "what, licence", box=None, pad_edge=False)
+    between = "\n" if sys.stdout.isatty() else "; "
     for name in models.names():
         model = models.get(name)
         path = models.locate(name) if model.needs_file else None
         here = "built in" if not model.needs_file else "ships" if model.embedded else "yes" if path else "-"
         size = models.size_of(model)
-        table.add_row(
-            name, model.kind, here, f"{size / 1e6:.0f}" if size else "", f"{model.title}\n[dim]{model.licence}[/dim]"
-        )
-    Console(highlight=False).print(table)
+        about = f"{model.title}{between}[dim]{model.licence}[/dim]"
+        table.add_row(name, model.kind, here, f"{size / 1e6:.0f}" if size else "", about)
+    print_table(table)
     return OK
 
 

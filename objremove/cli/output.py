@@ -83,6 +83,8 @@ class Output:
                 if path is None:
                     continue
                 name = _identity(path)
+                if name in writers and _identity(task.photo) == _identity(writers[name]):
+                    raise UsageError(f"{task.photo} is named twice: name it once")
                 if name in writers:
                     raise UsageError(f"{writers[name]} and {task.photo} would both write {path}: run them apart")
                 writers[name] = task.photo
@@ -91,6 +93,8 @@ class Output:
         return tasks
 
     def _check_options(self, photos: Sequence[Path]) -> None:
+        from objremove.photo import format_name
+
         stdin, many = STANDARD in photos, len(photos) > 1
         stdout = self.to == "-" or (stdin and self.to is None)
         if many and (stdin or stdout):
@@ -107,8 +111,25 @@ class Output:
             raise UsageError(f"a photo from standard input has no name: give --output a file in {self.to}")
         if many and self.to is not None and os.path.isfile(self.to):
             raise UsageError(f"{self.to} is a file, but there are {len(photos)} photos: give a folder")
+        named = self._format_named
+        if many and named:
+            raise UsageError(
+                f"{self.to} names one file, but there are {len(photos)} photos: give a folder, ending in / if that is its name"
+            )
+        if named and self.format is not None and format_name(self.format) != named:
+            raise UsageError(f"--format {self.format} and --output {self.to} contradict each other: take one of them")
         if any(mark in self.suffix for mark in "/\\"):
             raise UsageError(f"--suffix {self.suffix!r} is part of a file's name: for another folder take --output")
+
+    @property
+    def _format_named(self) -> str | None:
+        """The format that the name of the output asks for, where it is a file's."""
+        from objremove.photo import format_name
+
+        try:
+            return None if self.to is None or self._names_folder else format_name(Path(self.to).suffix or None)
+        except UsageError:
+            return None
 
     @property
     def _names_folder(self) -> bool:

@@ -120,6 +120,10 @@ def command(
         raise UsageError("missing PHOTO: name photos or folders, or list them with --list")
     if not all(named):
         raise UsageError("a PHOTO is the empty text (a variable that is not set?): name a file or folder")
+    from objremove.targets import parse_targets, spelled
+
+    request: dict[str, Any] = {"remove": remove or [], "keep": keep or [], "points": point or [], "boxes": box or []}
+    parse_targets(**request)  # what cannot be read is said before any work is done
     folders.check(where)
     plan, tasks = None, []
     if folders.asked:
@@ -127,14 +131,12 @@ def command(
     else:
         tasks = where.plan(_expand(named), mask or [])
 
-    from objremove.targets import parse_targets
-
-    request: dict[str, Any] = {"remove": remove or [], "keep": keep or [], "points": point or [], "boxes": box or []}
-    parse_targets(**request)  # what cannot be read is said before any work is done
     masks = read_masks(mask or [], max_megapixels)
     second_look = plan is None if second_look is None else second_look
     decides = {
         **request,
+        "remove": spelled(request["remove"]),
+        "keep": spelled(request["keep"]),
         "masks": file_sums(mask or []),
         "confidence": conf,
         "dilate": dilate,
@@ -189,10 +191,20 @@ def command(
 
 
 def _expand(photos: Sequence[str]) -> list[Path]:
-    """The photos named on the command line; bare numbers after `--remove 3 15` would land here and are explained."""
+    """The photos named on the command line; further classes, as after `--remove 3 15`, would land here and are explained."""
+    from objremove.targets import is_class
+
     for photo in photos:
-        if photo.isdigit() and not os.path.exists(photo):
+        if os.path.exists(photo):
+            continue
+        if "://" in photo:
+            raise UsageError(
+                f"{photo} is an address: fetch it first, as in curl -s {photo} | objremove ... - > clean.jpg"
+            )
+        if photo.isdigit():
             raise UsageError(f"no photo is called {photo}: several class numbers go together, as in --remove 3,{photo}")
+        if is_class(photo):
+            raise UsageError(f"no photo is called {photo}: several classes go together, as in --remove dog,{photo}")
     return [Path(photo) for photo in photos]
 
 

@@ -14,7 +14,7 @@ from objremove.cluster.sources import File
 from objremove.cluster.storage import Folder
 from objremove.errors import NoFileError, UsageError
 from objremove.runs.layout import STATE, Layout
-from objremove.runs.names import is_junk, is_junk_folder
+from objremove.runs.names import OWN, is_junk, is_junk_folder, made_from
 
 
 def find_files(inputs: Sequence[str], output: Folder, layout: Layout) -> tuple[list[File], list[tuple[str, str]]]:
@@ -70,9 +70,13 @@ def _listed(root: Folder, avoid: str, *, several: bool) -> Iterator[_Met]:
         listed, prefix = _walk(root, path, avoid), f"{posixpath.basename(path)}/" if several else ""
     if _place(root.url_of(inside)) == avoid:
         raise UsageError(f"{root.url} is the output, too: name another --output")
-    for one in listed:
+    met = list(listed)
+    stems = {posixpath.splitext(str(one["name"]))[0] for one in met}
+    for one in met:
         path = str(one["name"])
         info, reason = _followed(one, inside)
+        if made_from(posixpath.splitext(path)[0], stems):
+            reason = OWN
         yield path, info, prefix + posixpath.relpath(path, inside), reason
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,10 +15,9 @@ from pathlib import Path
 
 from objremove.errors import NoFileError, PhotoError, UsageError
 from objremove.runs.layout import STATE, Item, Layout
-from objremove.runs.names import PHOTO_SUFFIXES, is_junk, is_junk_folder
+from objremove.runs.names import OWN, PHOTO_SUFFIXES, is_junk, is_junk_folder, made_from
 
 _LINKED_FOLDER = "a link to a folder is not followed"
-_OWN_NAME = re.compile(r"(.+)\.(removed|detect)(\.mask|\.compare)?$")
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def _walk(root: Path, output: Path, prefix: str, recursive: bool) -> Iterator[Sk
         for name in sorted(links):
             if not is_junk(name):
                 yield _skipped(here / name, root, prefix, _LINKED_FOLDER)
-        beside = set(files)
+        beside = {Path(name).stem for name in files}
         for name in sorted(files):
             reason = _reason(here / name, beside, inside)
             if reason is not None:
@@ -114,12 +112,11 @@ def _is_foreign(folder: Path, output: Path) -> bool:
 
 
 def _reason(path: Path, beside: set[str], root: Path) -> str | None:
-    """Why a file is skipped; empty for a photo, None for what is passed over without a word."""
+    """Why a file is skipped, the files `beside` it having those stems; empty for a photo, None for what is passed over without a word."""
     if is_junk(path.name):
         return None
-    own = _OWN_NAME.fullmatch(path.stem)
-    if own and any(os.path.splitext(name)[0] == own[1] for name in beside):
-        return "made by objremove from the photo beside it"
+    if made_from(path.stem, beside):
+        return OWN
     if path.is_symlink() and not path.resolve().is_relative_to(root):
         return "a link that leads out of the folder is not followed"
     if path.suffix.lower() not in PHOTO_SUFFIXES:
@@ -136,7 +133,7 @@ def _matches(pattern: str, output: Path) -> Iterator[Skipped]:
     parts = Path(pattern).parts
     fixed = Path(*parts[: _fixed(parts)])
     inside, avoid = fixed.resolve(), output.resolve()
-    names_in = cache(lambda folder: set(os.listdir(folder)))
+    stems_in = cache(lambda folder: {Path(name).stem for name in os.listdir(folder)})
     is_foreign = cache(lambda folder: _is_foreign(folder, avoid))
     is_link = cache(Path.is_symlink)
     for path in map(Path, sorted(glob.glob(pattern, recursive=True))):
@@ -146,7 +143,7 @@ def _matches(pattern: str, output: Path) -> Iterator[Skipped]:
         if links := [folder for folder in between if is_link(folder)]:
             yield _skipped(links[-1], fixed, "", _LINKED_FOLDER)
             continue
-        reason = _reason(path, names_in(path.parent), inside)
+        reason = _reason(path, stems_in(path.parent), inside)
         if reason is not None:
             yield _skipped(path, fixed, "", reason)
 

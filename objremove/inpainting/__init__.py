@@ -52,7 +52,7 @@ def load(
     model = models.get(name)
     if model.kind != "inpainter":
         raise UsageError(
-            f"model {name!r} is no inpainter but a {model.kind}: take one of {', '.join(models.names('inpainter'))}"
+            f"model {name!r} is no inpainter, its kind is {model.kind}: take one of {', '.join(models.names('inpainter'))}"
         )
     if not model.needs_file:
         from objremove.inpainting.classical import load_classical

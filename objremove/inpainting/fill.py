@@ -103,7 +103,7 @@ class Filling:
         """Plan the windows; arguments and errors as of `fill_hole`. The inpainter only says what windows it likes."""
         if hole.mask.all():
             raise UsageError(
-                "the hole covers the whole photo, so nothing is left to fill it from: remove less, or --dilate less"
+                "the hole covers the whole photo, so nothing is left to fill it from: remove less, or dilate less"
             )
         self._parts = find_parts(hole.mask)
         limits = Limits(inpainter.hole_width, inpainter.hole_area, inpainter.window_side, inpainter.modulo)

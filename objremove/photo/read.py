@@ -309,7 +309,10 @@ def _carried(image: Image.Image) -> Carried:
 def from_array(array: AnyArray, name: str = "array") -> Decoded:
     """The samples of an (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) array; a copy. Floats are in 0..1."""
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        raise PhotoError(f"{name}: shape {array.shape} is no photo; expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
+        hint = "; channels come first in torch tensors only" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
+        raise PhotoError(
+            f"{name}: shape {array.shape} is no photo; expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4){hint}"
+        )
     check_size((array.shape[0], array.shape[1]), name, float("inf"))
     samples = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
     channels = 1 if samples.ndim == 2 else samples.shape[2]
@@ -330,7 +333,9 @@ def _array_mode(samples: AnyArray, channels: int, name: str) -> str:
         if not (samples.min() >= 0 and samples.max() <= 1):
             raise PhotoError(f"{name}: floats must lie in 0..1, found {samples.min():g}..{samples.max():g}")
         return f"{mode};F"
-    raise PhotoError(f"{name}: dtype {samples.dtype} is not supported; use uint8, uint16, bool, or floats in 0..1")
+    raise PhotoError(
+        f"{name}: dtype {samples.dtype} is not supported; use uint8, uint16, floats in 0..1, or, of one channel, bool"
+    )
 
 
 def is_tensor(source: object) -> bool:

@@ -96,4 +96,13 @@ def begin(output: Path, values: Mapping[str, Any], *, again: bool, dry: bool = F
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What has changed between the options of two runs, in words, by name."""
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    return "; ".join(f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in names)
+    return "; ".join(f"{name} was {_said(before.get(name))}, is {_said(now.get(name))}" for name in names)
+
+
+def _said(value: Any) -> str:
+    """A value in the words of the command line."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "nothing"
+    return "not given" if value is None else str(value)

@@ -100,5 +100,7 @@ def _weights(name: str, kind: models.Kind, *, offline: bool, progress: Progress 
         added = ", ".join(plugins.names(plugins.SEGMENTERS)) if kind == "segmenter" else ""
         raise UsageError(f"{error}; added by plug-ins: {added}" if added else str(error)) from None
     if model.kind != kind:
-        raise UsageError(f"model {name!r} is no {kind} but a {model.kind}: take one of {', '.join(models.names(kind))}")
+        raise UsageError(
+            f"model {name!r} is no {kind}, its kind is {model.kind}: take one of {', '.join(models.names(kind))}"
+        )
     return models.fetch(name, progress=progress, offline=offline)
