@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -135,6 +135,16 @@ def count_labels(pairs: Iterable[tuple[str, bool]]) -> Counter[str]:
     for label, extends in pairs:
         counts[label] += not extends
     return Counter({label: max(1, count) for label, count in counts.items()})
+
+
+def left_of(instances: Iterable[Instance], staying: Sequence[Instance]) -> list[Instance]:
+    """What is left of each instance outside of what stays in the same photo."""
+    if not staying:
+        return list(instances)
+    mask = np.zeros(staying[0].size, np.bool_)
+    for one in staying:
+        one.paint(mask)
+    return [part for one in instances if (part := one.minus(mask))]
 
 
 def by_falling_area(instances: Iterable[Instance]) -> list[Instance]:

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -187,6 +187,25 @@ def close_gaps(mask: Mask, largest: float) -> Mask:
         return mask
     filled: Mask = mask | small[labels[1:-1, 1:-1]]
     return filled
+
+
+def own_masks(masks: Iterable[Any], size: tuple[int, int]) -> list[Instance]:
+    """Arrays or tensors that a caller gave for a photo of `size` = (H, W), as instances; empty ones are none.
+
+    Raises:
+        UsageError: see `read_mask`.
+    """
+    read = (read_mask(np.asarray(_as_array(mask)), size) for mask in masks)
+    found = (Instance.from_mask(mask, label=OWN_MASK, source="file") for mask in read)
+    return [one for one in found if one is not None]
+
+
+def _as_array(mask: Any) -> Any:
+    """A tensor, whose channels come first, as an array; anything else as it is."""
+    if not hasattr(mask, "detach"):
+        return mask
+    array = mask.detach().cpu().numpy()
+    return array[0] if array.ndim == 3 and array.shape[0] == 1 else array
 
 
 def read_mask(array: AnyArray, size: tuple[int, int]) -> Mask:

@@ -13,14 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-import numpy as np
-
 from objremove.arguments import check, is_one_photo
 from objremove.errors import ModelError, UsageError
 from objremove.inpainting import Inpainter
 from objremove.inpainting.fill import Filling, Progress, fill_windows
-from objremove.instances import Instance, by_falling_area
-from objremove.masks import OWN_MASK, Dilation, Hole, build_hole, read_mask
+from objremove.instances import Instance, by_falling_area, left_of
+from objremove.masks import Dilation, Hole, build_hole, own_masks
 from objremove.photo import Photo
 from objremove.request import Request
 from objremove.result import Result
@@ -28,7 +26,7 @@ from objremove.segmentation import Prompter, Segmenter
 from objremove.segmentation.second_look import found_again, look_again
 from objremove.shelf import EMBEDDED_PROMPTER, Shelf
 from objremove.targets import Targets, absent, check_known, choose, parse_targets, says_all
-from objremove.types import AnyArray, Mask, Pixels
+from objremove.types import AnyArray, Pixels
 from objremove.work import Steps, Work
 
 if TYPE_CHECKING:
@@ -272,7 +270,7 @@ class Remover:
         )
         targets.check_inside(opened.size)
         masks = list(request.masks)
-        own, staying = list(_own(masks, opened)), list(_own(request.keep_masks, opened))
+        own, staying = own_masks(masks, opened.size), own_masks(request.keep_masks, opened.size)
         given = [*(request.instances or ()), *own]
         if masks and not own:
             steps.notes.append("the mask is black all over: nothing goes for it")
@@ -285,7 +283,7 @@ class Remover:
         kept = [*(one for one in found if one not in chosen), *request.spare]
         refined = self._refined(opened.pixels, chosen, steps)
         wanted = [*refined, *self._prompted(opened.pixels, targets, steps), *given]
-        going = by_falling_area(_less(wanted, staying, opened.size))
+        going = by_falling_area(left_of(wanted, staying))
         dilate = self.dilate if request.dilate is None else request.dilate
         # What extends an object is part of it: it may stay where only its number was not named, but it keeps nothing off.
         spare = [*(one for one in kept if not one.extends), *staying]
@@ -383,32 +381,6 @@ def _results(outcomes: Iterator[Outcome[None]], errors: Literal["raise", "yield"
             raise outcome.failure
         else:
             yield outcome.failure
-
-
-def _own(masks: Iterable[AnyArray], photo: Photo) -> Iterator[Instance]:
-    """One's own masks as instances; empty ones are none."""
-    for mask in masks:
-        one = Instance.from_mask(_mask(mask, photo), label=OWN_MASK, source="file")
-        if one is not None:
-            yield one
-
-
-def _less(instances: list[Instance], staying: list[Instance], size: tuple[int, int]) -> list[Instance]:
-    """What is left of each instance outside of what stays, in a photo of `size` = (H, W)."""
-    if not staying:
-        return instances
-    mask = np.zeros(size, np.bool_)
-    for one in staying:
-        one.paint(mask)
-    return [part for one in instances if (part := one.minus(mask))]
-
-
-def _mask(mask: Any, photo: Photo) -> Mask:
-    """A mask as the caller gave it, array or tensor, read against the photo."""
-    if hasattr(mask, "detach"):
-        mask = mask.detach().cpu().numpy()
-        mask = mask[0] if mask.ndim == 3 and mask.shape[0] == 1 else mask  # a tensor's channels come first
-    return read_mask(np.asarray(mask), photo.size)
 
 
 def remove(photo: PhotoLike, remove: str | int | Iterable[str | int] = (), **options: Any) -> Result:

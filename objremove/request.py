@@ -38,12 +38,15 @@ class Request:
     dilate: str | float | None = None
 
     def __post_init__(self) -> None:
-        """Make iterators lists, so that every photo can read them; None is an empty list, one of what lists are asked of a list of it."""
+        """Make iterators lists, so that every photo can read them; None is an empty list, a single text or mask a list of it."""
+        for name in ("points", "boxes"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, [getattr(self, name)])
+        for name in ("masks", "keep_masks"):
+            if getattr(getattr(self, name), "ndim", None) == 2:
+                object.__setattr__(self, name, [getattr(self, name)])
         for field in fields(self):
             value = getattr(self, field.name)
-            one = isinstance(value, str) if field.name in ("points", "boxes") else getattr(value, "ndim", 0) == 2
-            if one:
-                object.__setattr__(self, field.name, [value])
             if isinstance(value, Iterator):
                 object.__setattr__(self, field.name, list(value))
             elif value is None and field.name not in ("instances", "dilate"):

@@ -72,12 +72,12 @@ class Shelf:
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process, which loads its own models: the choice of them, and none that is loaded."""
-        return {**vars(self), "_loaded": {}, "_hashes": {}, "_locks": None, "device": None}
+        fresh = {**vars(self), "_loaded": {}, "_hashes": {}}
+        return {name: value for name, value in fresh.items() if name not in ("device", "_locks")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """See `__getstate__`."""
         vars(self).update(state, _locks={kind: threading.Lock() for kind in state["_names"]})
-        del vars(self)["device"]
 
     @cached_property
     def device(self) -> torch.device:

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
+from typing import Any
 
 from objremove.classes import ALIASES, COCO, NAMES, VOC
 from objremove.errors import UsageError
@@ -166,8 +167,8 @@ def _spans(numbers: Iterable[int]) -> str:
 
 def _items(request: str | int | Iterable[str | int]) -> list[str]:
     """Split at commas, and at spaces between bare numbers as in the original project's `--remove 3 15`."""
-    several = isinstance(request, Iterable) and not isinstance(request, str | bytes)
-    texts = list(request) if several else [request]  # type: ignore[arg-type]
+    several = list(request) if isinstance(request, Iterable) and not isinstance(request, str | bytes) else None
+    texts: list[Any] = [request] if several is None else several
     for text in texts:
         if not isinstance(text, str | Integral):
             raise UsageError(f"{text!r} is no class: name it by text or by a whole number, alone or in a list")

@@ -2,7 +2,7 @@
 /** What was found, a chip for each class; the quick choices; the button that removes; and what came of it. */
 
 import { byId, make } from "./dom.js";
-import { counted, idsOf, inWords, isEmpty, mainSubject, withChosen, NOTHING } from "./selection.js";
+import { counted, idsOf, inWords, isEmpty, mainSubject, objectsOf, withChosen, NOTHING } from "./selection.js";
 
 /** @import { App } from "./app.js" */
 /** @import { Overlay } from "./overlay.js" */
@@ -38,7 +38,7 @@ export class Panel {
     if (!session) return;
     this.#renderChips(session);
     const locked = session.removing || this.app.comparing;
-    this.#main.hidden = session.step.found.filter((one) => !one.extends).length < 2;
+    this.#main.hidden = objectsOf(session.step.found).length < 2;
     this.#main.disabled = locked;
     this.#clear.hidden = isEmpty(session.selection) && session.selection.strokes.length === 0;
     this.#clear.disabled = locked;
@@ -120,8 +120,7 @@ export class Panel {
     const session = this.app.current;
     if (!session) return;
     const { found } = session.step;
-    const objects = found.filter((one) => !one.extends);
-    const main = mainSubject(objects, session.width, session.height);
+    const main = mainSubject(objectsOf(found), session.width, session.height);
     if (!main) return;
     // What extends an object of its class may be more of the main one.
     const stays = found.filter((one) => one === main || (one.extends && one.label === main.label)).map(({ id }) => id);

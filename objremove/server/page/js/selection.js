@@ -83,6 +83,14 @@ export function objectsInWords(instances) {
   return listed(namesOf(instances));
 }
 
+/**
+ * Those that are objects of their own, and not more of another.
+ * @param {readonly Instance[]} instances
+ */
+export function objectsOf(instances) {
+  return instances.filter((one) => !one.extends);
+}
+
 /** @param {readonly Instance[]} instances */
 export function idsOf(instances) {
   return new Set(instances.map(({ id }) => id));

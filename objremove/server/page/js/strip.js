@@ -2,6 +2,7 @@
 /** The film strip: every open photo, small, with what has become of it. Hidden while there is one only. */
 
 import { byId, icon, make } from "./dom.js";
+import { objectsOf } from "./selection.js";
 
 /** @import { App } from "./app.js" */
 /** @import { Session } from "./session.js" */
@@ -97,5 +98,5 @@ function stateOf(session) {
   if (session.removing) return { name: "busy", words: "removing", icon: "" };
   if (session.isResult) return { name: "done", words: "cleaned", icon: "check" };
   if (["waiting", "searching"].includes(session.step.search)) return { name: "busy", words: "looking", icon: "" };
-  return { name: "ready", words: `${session.step.found.filter((one) => !one.extends).length} objects found`, icon: "" };
+  return { name: "ready", words: `${objectsOf(session.step.found).length} objects found`, icon: "" };
 }
