@@ -212,6 +212,20 @@ def test_masks_of_the_segmenter(tmp_path, masks):
     assert [one["id"] for one in coco.imgToAnns[9007]] == [102]
 
 
+def test_what_the_segmenter_misses_keeps_its_label_and_its_photo(tmp_path):
+    hidden = {"id": 7, "image_id": 9021, "category_id": 1, "iscrowd": 0, "bbox": [10, 10, 20, 20], "area": 400}
+    edit_json(draw_coco(tmp_path), lambda data: data["annotations"].append(hidden))
+    request = ("--remove", "person", "--masks", "segmenter")
+    assert on_coco(tmp_path, *request) == 0
+    line = report(tmp_path / "out")["photos/nobody.jpg"]
+    assert (line["status"], line["left"]) == ("unmatched", [7])
+    coco = load_coco(tmp_path / "out/annotations/instances.json")
+    assert [one["id"] for one in coco.imgToAnns[9021]] == [7]
+    assert photos_in(tmp_path / "out/photos") == set(PHOTOS)
+    assert on_coco(tmp_path, *request, "--untouched", "omit", out="edited") == 0
+    assert "nobody.jpg" not in photos_in(tmp_path / "edited/photos")
+
+
 # ------------------------------------------------------------------ VOC and YOLO
 
 
@@ -307,6 +321,11 @@ def test_a_bad_photo_fails_alone(tmp_path, capsys):
     }
     assert sorted(load_coco(tmp_path / "out/annotations/instances.json").imgs) == [9014]
     assert "street.jpg" in capsys.readouterr().err
+
+    del exif[0x0112]
+    turned.save(tmp_path / "photos/crowded.jpg", exif=exif)
+    assert on_coco(tmp_path, "--remove", "person") == 3
+    assert report(tmp_path / "out")["photos/crowded.jpg"]["status"] == "removed", "it was mended"
 
 
 @pytest.mark.parametrize(
@@ -420,6 +439,27 @@ def test_a_photo_whose_label_file_changed_is_done_again(tmp_path, kind):
 
 
 # ------------------------------------------------------------------ labels that cannot be followed
+
+
+def test_a_yolo_folder_is_known_by_its_data_file(tmp_path, capsys):
+    path = draw_yolo(tmp_path / "in")
+    assert dataset("--yolo", "in", "--remove", "person", "-o", "out") == 0
+    path.write_text(path.read_text().replace("0: person", "0: car").replace("2: car", "2: person"))
+    assert dataset("--yolo", "in", "--remove", "person", "-o", "out") == 2
+    assert "other options" in capsys.readouterr().err
+
+
+def test_whatever_a_label_is_the_other_photos_go_on(tmp_path):
+    draw_voc(tmp_path / "in")
+    (tmp_path / "in/VOCdevkit/VOC2012/Annotations/street.xml").write_text("<annotation>")
+    assert dataset("--voc", "in", "--remove", "person", "-o", "out") == 3
+    lines = report(tmp_path / "out")
+    assert sorted(line["status"] for line in lines.values()) == ["failed", "removed", "unmatched", "unmatched"]
+
+    edit_json(draw_coco(tmp_path), lambda data: data["annotations"][0].update(id="img/2"))
+    edit_json(tmp_path / "instances.json", lambda data: data["annotations"][2].update(segmentation={"size": 5}))
+    assert on_coco(tmp_path, "--remove", "person", "--per-instance", "--untouched", "copy", out="each") == 3
+    assert "street.img%2F2.jpg" in photos_in(tmp_path / "each/photos")
 
 
 @pytest.mark.parametrize("change", [{"bbox": [None, 1, 2, 3]}, {"category_id": 77}])

@@ -3,10 +3,12 @@
 import contextlib
 import io
 import json
+from xml.etree import ElementTree
 
+import cv2
 import numpy as np
 import pytest
-from drawn_datasets import HEIGHT, WIDTH, disc, draw_coco, draw_voc, draw_yolo
+from drawn_datasets import HEIGHT, WIDTH, coco_rle, disc, draw_coco, draw_voc, draw_yolo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -110,12 +112,32 @@ def test_parts_joined_for_yolo_enclose_the_same():
         {"size": [HEIGHT, WIDTH], "counts": [1, 2]},
         {"counts": [1]},
         {"size": [HEIGHT, WIDTH], "counts": [5, 5, HEIGHT * WIDTH - 11]},
+        {"size": [HEIGHT, WIDTH], "counts": [-5, HEIGHT * WIDTH + 5]},
+        {"size": [HEIGHT, WIDTH], "counts": ""},
+        {"size": [HEIGHT, WIDTH], "counts": "5"},
+        {"size": [HEIGHT, WIDTH], "counts": coco_rle(disc(40, 40, 14), True)["counts"][:-1]},
         [["a"] * 6],
+        [[2, 2, None, 2, 10, 10]],
+        [[2, 2, float("nan"), 2, 10, 10]],
+        [[2, 2, float("inf"), 2, 10, 10]],
+        [[2, 2, 1e9, 2, 10, 10]],
     ],
 )
 def test_outlines_that_mean_nothing_are_refused(outline):
     with pytest.raises(DatasetError):
         decode(outline, (HEIGHT, WIDTH))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_compressed_runs_are_read_as_pycocotools_writes_them(seed):
+    rng = np.random.default_rng(seed)
+    mask = cv2.resize(rng.random((6, 8)), (WIDTH, HEIGHT)) > 0.5 if seed else np.zeros((HEIGHT, WIDTH), bool)
+    for compressed in (True, False):
+        assert np.array_equal(decode(coco_rle(mask, compressed), mask.shape), mask)
+
+
+def test_polygons_may_reach_over_the_edge():
+    assert decode([[-50, -50, 2 * WIDTH, -50, 2 * WIDTH, 10, -50, 10]], (HEIGHT, WIDTH))[:10].all()
 
 
 def test_polygons_of_two_points_cover_nothing():
@@ -358,6 +380,18 @@ def test_broken_voc_trees_are_said_to_be(tmp_path):
     xml.write_text("<annotation>")
     with pytest.raises(DatasetError, match="is no XML"):
         VocDataset(tmp_path).load("street.jpg")
+    assert "car" in VocDataset(tmp_path).classes, "the other photos can be worked on"
+
+
+def test_voc_photos_made_of_others_are_named_in_their_xml(tmp_path):
+    voc = draw_voc(tmp_path)
+    for file in [*voc.rglob("street.*")]:
+        file.rename(file.with_name(f"R&B <street>{file.suffix}"))
+    dataset = VocDataset(tmp_path)
+    edit = Edit("R&B <street>.jpg", "R&B <street>.1.jpg", frozenset({1}))
+    dataset.write_photo_labels(edit, tmp_path / "out")
+    (xml,) = (tmp_path / "out").rglob("*.xml")
+    assert ElementTree.parse(xml).findtext("filename") == "R&B <street>.1.jpg"
 
 
 # ------------------------------------------------------------------ YOLO
@@ -459,6 +493,25 @@ def test_yolo_exports_that_point_one_folder_too_high(tmp_path):
     path.write_text("train: ../train/images\nnc: 3\nnames: [person, bicycle, car]\n")
     sample = YoloDataset(path).load("train/images/street.jpg")
     assert [one.label for one in sample.annotations] == ["person", "car"]
+
+
+@pytest.mark.parametrize(
+    ("splits", "clean"),
+    [
+        ("train: {root}/images/train\nval: ./images/val\n", "train: images/train\nval: ./images/val\n"),
+        (
+            "train: '../images/train'\nval: [../images/val, images/train]\n",
+            "train: 'images/train'\nval: [images/val, images/train]\n",
+        ),
+        ("train:  # all\n- {root}/images\nval: images/../images/val\n", "train:  # all\n- images\nval: images/val\n"),
+    ],
+)
+def test_yolo_splits_that_lead_elsewhere_are_found_beside_the_result(tmp_path, splits, clean):
+    path, names = draw_yolo(tmp_path / "in"), "names: [person, bicycle, car]\n"
+    path.write_text(splits.format(root=tmp_path / "in") + names)
+    dataset = YoloDataset(path)
+    dataset.finish([], tmp_path / "out")
+    assert (tmp_path / "out/data.yaml").read_text() == clean + names
 
 
 @pytest.mark.parametrize("line", ["7 .5 .5 .1 .1", "0 .5 .5", "-1 .5 .5 .1 .1", "0 .5 nan .1 .1", "person .5 .5 .1 .1"])

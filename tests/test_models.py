@@ -286,6 +286,32 @@ class TestFetch:
         with pytest.raises(ModelError, match="not a zip file"):
             models.fetch("toy")
 
+    def test_a_zip_that_is_damaged_inside_is_refused_and_the_next_address_tried(
+        self, server: Server, home: Path, register
+    ):
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("best.ckpt", WEIGHTS)
+        start = 30 + len("best.ckpt")
+        damaged = bytearray(packed.getvalue())
+        damaged[start : start + 4] = b"\xff" * 4
+        (server.folder / "damaged.zip").write_bytes(damaged)
+        (server.folder / "whole.zip").write_bytes(packed.getvalue())
+        addresses = (f"{server.url}/damaged.zip", f"{server.url}/whole.zip")
+        register(*addresses, filename="big/best.ckpt", members=("best.ckpt",))
+        assert models.fetch("toy").read_bytes() == WEIGHTS
+        register(addresses[0], filename="other/best.ckpt", members=("best.ckpt",))
+        with pytest.raises(ModelError, match="no address delivered"):
+            models.fetch("toy")
+
+    def test_what_a_killed_download_left_is_swept_away(self, server: Server, home: Path, register):
+        register(f"{server.url}/good.bin")
+        for name in (".fetch-toy.bin-abc", ".fetch-other.bin-abc"):
+            (home / name).mkdir(parents=True)
+            (home / name / "download").write_bytes(b"half")
+        models.fetch("toy")
+        assert [path.name for path in home.iterdir() if path.is_dir()] == [".fetch-other.bin-abc"]
+
     def test_a_folder_that_cannot_be_written_is_a_model_error(
         self, server: Server, tmp_path: Path, register, monkeypatch: pytest.MonkeyPatch
     ):

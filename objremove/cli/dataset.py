@@ -226,7 +226,9 @@ def _datasets(coco: Sequence[Path], images: Sequence[Path], voc: Path | None, yo
 
 
 def _digest(path: Path) -> str | None:
-    """SHA-256 of an annotation file; a folder is known by its name alone."""
+    """SHA-256 of an annotation file, or of what a YOLO folder has for one; a VOC folder is known by its name alone."""
+    from objremove.dataset.yolo import find_file
     from objremove.runs.checksums import file_digest
 
-    return file_digest(path) if path.is_file() else None
+    file = find_file(path)
+    return file_digest(file) if file is not None else None

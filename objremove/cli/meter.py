@@ -122,7 +122,7 @@ def say_tally(tally: Tally, output: object, speaker: Speaker) -> None:
         ("removed", "removed"),
         ("unmatched", "unmatched (nothing to remove was found)"),
         ("failed", "failed"),
-        ("skipped", "skipped (no photos)"),
+        ("skipped", "skipped (left out, or no photo)"),
     ):
         if tally.files[status]:
             table.add_row(meaning, str(tally.files[status]), str(tally.now[status]) if status != "skipped" else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from objremove.photo import write_atomic
 from objremove.pipeline import Job
 from objremove.remover import Remover
 from objremove.result import Result
-from objremove.runs.checksums import fingerprint, sums
+from objremove.runs.checksums import fingerprint, is_same, sums
 from objremove.runs.layout import Item
 from objremove.runs.manifest import REMOVED, SKIPPED, UNMATCHED, Manifest
 from objremove.types import Mask
@@ -71,15 +71,17 @@ class Editor:
         return self.was_left_out(turn) or (is_known and self._manifest.is_settled(turn.item, retry_failed=True))
 
     def was_left_out(self, turn: Turn) -> bool:
-        """Whether a run with the same options has left the photo out, with the label files that it has."""
+        """Whether a run with the same options has left the photo out as it is, with the label files that it has."""
         record = self._manifest.get(turn.item.name)
-        is_known = self.ledger.is_labelled_as_before(turn.item.name, turn.checksum)
-        return is_known and record is not None and record.status == SKIPPED and record.run == self._manifest.run
+        if record is None or record.status != SKIPPED or record.run != self._manifest.run or record.source is None:
+            return False
+        is_labelled = self.ledger.is_labelled_as_before(turn.item.name, turn.checksum)
+        return is_labelled and is_same(turn.item.source, record.source)
 
     # ------------------------------------------------------------------ what becomes of a photo
 
-    def pass_on(self, turn: Turn) -> dict[str, Any]:
-        """A photo that is not edited, with the labels that it has."""
+    def pass_on(self, turn: Turn, *, left: Sequence[Key] = ()) -> dict[str, Any]:
+        """A photo that is not edited, with the labels that it has; of those, `left` were to go."""
         edit = Edit(turn.sample.name, turn.task.name)
         source = fingerprint(turn.item.source)
         if source is None:
@@ -90,6 +92,7 @@ class Editor:
             "source": {"path": str(turn.item.source), **source},
             "output": output,
             "labels": plain_edit(edit),
+            "left": list(left),
         }
         line = self.say(turn.item.name, UNMATCHED, fields, files, turn.checksum)
         _place(turn.item.source, turn.item.target, link=self._settings.untouched != "copy")
@@ -97,7 +100,9 @@ class Editor:
 
     def leave_out(self, turn: Turn, reason: str) -> dict[str, Any]:
         """A photo that is no part of the result; what was made of it goes."""
-        return self.say(turn.item.name, SKIPPED, {"reason": reason}, checksum=turn.checksum)
+        source = {"path": str(turn.item.source), **(fingerprint(turn.item.source) or {})}
+        fields = {"reason": reason, "source": source if len(source) > 1 else None, "output": None}
+        return self.say(turn.item.name, SKIPPED, fields, checksum=turn.checksum)
 
     def finish(self, job: Job, result: Result) -> dict[str, Any]:
         """In a worker: look again, cut the labels, write them, the line and the photo."""
@@ -105,8 +110,8 @@ class Editor:
         sample, settings = turn.sample, self._settings
         named = [one for one in sample.annotations if one.label in settings.labels]
         if not result.changed:
-            if settings.untouched != "omit" and not named:
-                return self.pass_on(turn)
+            if settings.untouched != "omit" and (settings.masks == "segmenter" or not named):
+                return self.pass_on(turn, left=[one.key for one in named])
             return self.leave_out(turn, "nothing of the classes was found in it")
         if reason := self._too_large(result.mask):
             return self.leave_out(turn, reason)

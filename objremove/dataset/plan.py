@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol
+from urllib.parse import quote
 
 from objremove.dataset.sample import Annotation, Edit, Key, Sample
 from objremove.dataset.surgery import MIN_VISIBLE
@@ -139,10 +140,13 @@ def tasks_of(sample: Sample, settings: Settings) -> Iterator[Task | Skip]:
 def is_drawn(settings: Settings, *what: Any) -> bool:
     """Whether the seed picks a photo or an object; it depends on nothing but their names."""
     text = "/".join(map(str, (settings.seed, *what)))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest()) < settings.fraction * 2**56
+    return (
+        int.from_bytes(hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=7).digest())
+        < settings.fraction * 2**56
+    )
 
 
 def variant(name: str, one: Annotation) -> str:
     """`street.jpg` without the annotation 17: `street.17.jpg`."""
     path = PurePosixPath(name)
-    return path.with_name(f"{path.stem}.{one.key}{path.suffix}").as_posix()
+    return path.with_name(f"{path.stem}.{quote(str(one.key), safe=' ')}{path.suffix}").as_posix()

@@ -23,7 +23,7 @@ from objremove.dataset.plan import Dataset, Settings, Skip, Task, tasks_of
 from objremove.dataset.retouch import request_for
 from objremove.dataset.sample import Annotation, Sample
 from objremove.dataset.vocabulary import for_segmenter
-from objremove.errors import ObjRemoveError, PhotoError
+from objremove.errors import PhotoError
 from objremove.pipeline import Job, Outcome
 from objremove.remover import Remover
 from objremove.runs.failures import one_line
@@ -98,7 +98,7 @@ class _Run:
                     sample = dataset.load(name)
                     tasks = self._tasks(sample, own)
                     checksum = checksum_of(sample.files)
-                except (ObjRemoveError, OSError) as error:
+                except Exception as error:  # whatever its labels are, the others go on
                     item = self._plan(dataset, name)
                     self._fail(item, error)
                 else:
@@ -130,7 +130,7 @@ class _Run:
                 continue
             try:
                 job = self._job(turn, look=is_edited)
-            except (ObjRemoveError, OSError) as error:
+            except Exception as error:
                 self._fail(turn.item, error)
                 continue
             if job is not None:

@@ -141,6 +141,10 @@ class Edit:
     changed: Mapping[Key, Change] = field(default_factory=dict)
 
 
+_FARTHEST = 10
+"""Points of an outline farther away than so many times the photo's longer side are taken for damage."""
+
+
 def decode(segmentation: Segmentation, size: tuple[int, int]) -> Mask:
     """(H, W) bool: the pixels inside an outline, as pycocotools counts them.
 
@@ -155,18 +159,44 @@ def decode(segmentation: Segmentation, size: tuple[int, int]) -> Mask:
             if tuple(segmentation["size"]) != size:
                 raise DatasetError(f"an outline is drawn for {segmentation['size']} (H, W), the photo has {list(size)}")
             counts = segmentation["counts"]
-            rle = coco_mask.frPyObjects(segmentation, height, width) if isinstance(counts, list) else segmentation
-            if isinstance(counts, list) and sum(counts) != height * width:
-                raise DatasetError(f"a run-length encoding covers {sum(counts)} pixels of {height * width}")
+            runs = counts if isinstance(counts, list) else _runs(counts)
+            if sum(runs) != height * width or min(runs, default=0) < 0:
+                raise DatasetError(f"a run-length encoding covers {sum(runs)} pixels of {height * width}")
+            rle = coco_mask.frPyObjects(segmentation, height, width) if runs is counts else segmentation
         else:
             # Fewer than three points enclose nothing, and pycocotools would read four numbers as a box.
             polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
             if not polygons:
                 return np.zeros(size, np.bool_)
+            # What is far away or no number at all, pycocotools would draw until the memory ends.
+            if not all(np.abs(np.asarray(polygon, np.float64)).max() < _FARTHEST * max(size) for polygon in polygons):
+                raise DatasetError("an outline has points far outside of the photo, or such that are no numbers")
             rle = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
         return np.asarray(coco_mask.decode(rle), np.bool_)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DatasetError(f"an outline cannot be read ({error})") from None
+
+
+def _runs(counts: str | bytes) -> list[int]:
+    """The runs in COCO's compressed form: five bits and one for "more" in each character, from the third on less the one before last.
+
+    pycocotools reads no farther than they say, and leaves the rest of the mask to chance: so they are counted here.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts.encode() if isinstance(counts, str) else counts:
+        bits = character - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"{chr(character)!r} in a run-length encoding")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) << (shift - 4)
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError("a run-length encoding ends within a number")
+    return runs
 
 
 def encode(mask: Mask) -> dict[str, Any]:

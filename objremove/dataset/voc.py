@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final
+from xml.sax.saxutils import escape
 
 import numpy as np
 
@@ -85,10 +87,11 @@ class VocDataset:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Names of VOC's 20 classes, and of all others that the XML files use; reads them all."""
+        """Names of VOC's 20 classes, and of all others that the XML files use; reads them all, but for broken ones (see `load`)."""
         found: dict[str, None] = dict.fromkeys(CLASSES[1:])
         for path in sorted((self.root / "Annotations").glob("*.xml")):
-            found |= dict.fromkeys(one.read("name") for one in _objects(_read_xml(path)[1]))
+            with suppress(DatasetError):
+                found |= dict.fromkeys(one.read("name") for one in _objects(_read_xml(path)[1]))
         return tuple(found)
 
     def load(self, name: str) -> Sample:
@@ -291,7 +294,7 @@ def _edited_xml(record: VocRecord, sample: Sample, edit: Edit) -> bytes:
             edits += _moved_corners(data, element, boxes[key], edit.changed[key])
     if edit.name != edit.source:
         name = read_xml(data).child("filename")
-        edits += [(*name.inside(data), edit.name.encode())] if name else []
+        edits += [(*name.inside(data), escape(edit.name).encode())] if name else []
     return splice(data, edits)
 
 

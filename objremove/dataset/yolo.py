@@ -35,7 +35,10 @@ class YoloDataset:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = _find_file(path)
+        file = find_file(path)
+        if file is None:
+            raise DatasetError(f"{path}: neither data.yaml nor classes.txt is there")
+        self.path = file
         self.root = self.path.parent
         try:
             self._text = self.path.read_bytes().decode()
@@ -44,6 +47,7 @@ class YoloDataset:
         self._keypoints = (0, 0)
         self._by_name: dict[str, Path] = {}
         self._lists: list[Path] = []
+        self._moved: dict[str, str] = {}
         if self.path.suffix == ".txt":
             self.classes = tuple(line.strip() for line in self._text.splitlines() if line.strip())
             self._add(self.root / "images", "images")
@@ -73,9 +77,11 @@ class YoloDataset:
                 f"{self.path}: is no YOLO data file ({type(error).__name__}: {' '.join(str(error).split())})"
             ) from None
         for split in _SPLITS:
-            places = data.get(split) or []
-            for place in places if isinstance(places, list) else [places]:
-                self._add(self._resolve(Path(str(place)), self.root), f"{self.path}: {split}")
+            for place in _listed_places(data.get(split)):
+                found = self._resolve(Path(place), self.root)
+                self._add(found, f"{self.path}: {split}")
+                if Path(place).is_absolute() or ".." in Path(place).parts:
+                    self._moved[place] = self._name(found)
 
     @staticmethod
     def _resolve(place: Path, base: Path) -> Path:
@@ -185,17 +191,16 @@ class YoloDataset:
     def finish(self, edits: Iterable[Edit], out: Path) -> list[Path]:
         """Write `data.yaml` or `classes.txt` and the lists of photos that it names, and return their paths.
 
-        An absolute `path` in it is taken out, so that the splits are found beside the new file, wherever it is moved.
+        Its `path` is taken out, and splits that lead elsewhere are named by their places below it, so that they are found beside
+        the new file, wherever it is moved.
+
+        Raises:
+            DatasetError: a split that leads elsewhere is written in a way that cannot be edited.
         """
         by_source: dict[str, list[Edit]] = {}
         for edit in edits:
             by_source.setdefault(edit.source, []).append(edit)
-        text = (
-            re.sub(r"^path[ \t]*:.*(?:\r?\n|$)", "", self._text, flags=re.M)
-            if self.path.suffix != ".txt"
-            else self._text
-        )
-        written = {out / self.path.name: text}
+        written = {out / self.path.name: self._text if self.path.suffix == ".txt" else self._moved_yaml()}
         for listing in self._lists:
             target = out / self._name(listing)
             lines = [
@@ -209,6 +214,24 @@ class YoloDataset:
             _write(target, new.encode())
         return list(written)
 
+    def _moved_yaml(self) -> str:
+        """The text of `data.yaml` with every split below its own folder."""
+        import yaml
+
+        text = re.sub(r"^path[ \t]*:.*(?:\r?\n|$)", "", self._text, flags=re.M)
+        for place, moved in self._moved.items():
+            text = re.sub(rf"(?<![\w./~-]){re.escape(place)}(?![\w./~-])", lambda _, new=moved: new, text)  # type: ignore[misc]
+        data = yaml.safe_load(text)
+        places = [place for split in _SPLITS for place in _listed_places(data.get(split))]
+        if left := [place for place in places if place in self._moved]:
+            raise DatasetError(f"{self.path}: {left[0]} would still be read by the result: name it below {self.root}")
+        return text
+
+
+def _listed_places(split: Any) -> list[str]:
+    """The folders and lists of a split: none, one, or several."""
+    return [str(place) for place in (split if isinstance(split, list) else [split])] if split else []
+
 
 def labels_path(photo: Path) -> Path:
     """Where the labels of a photo are: the last folder `images` becomes `labels`, the suffix `.txt`."""
@@ -220,12 +243,10 @@ def labels_path(photo: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _find_file(path: Path) -> Path:
+def find_file(path: Path) -> Path | None:
+    """The file itself, or what a folder has of `data.yaml` and `classes.txt`, in this order."""
     candidates = [path / "data.yaml", path / "classes.txt"] if path.is_dir() else [path]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise DatasetError(f"{path}: neither data.yaml nor classes.txt is there")
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def _listed(line: str, listing: Path) -> Path:

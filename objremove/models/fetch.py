@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +70,8 @@ def _download_locked(model: Model, progress: Progress | None) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{target}.lock"):
+            for left in target.parent.glob(f"{_scratch_prefix(target)}*"):  # by a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
             if not target.is_file():  # else another process brought it while this one waited
                 _try_addresses(model, target, progress)
     except OSError as error:
@@ -79,13 +82,19 @@ def _download_locked(model: Model, progress: Progress | None) -> Path:
 def _try_addresses(model: Model, target: Path, progress: Progress | None) -> None:
     failures: list[str] = []
     for url in addresses(model):
-        with _scratch(target.parent) as folder:
+        with _scratch(target) as folder:
             try:
                 received = folder / "download"
                 _receive(url, received, progress)
                 kept = _unpack(received, model, folder) if model.members else {target: received}
                 digest = check_published(kept[target], model)
-            except (ModelError, zipfile.BadZipFile, OSError) as error:  # a failed request is an OSError
+            except (
+                ModelError,
+                zipfile.BadZipFile,
+                zlib.error,
+                EOFError,
+                OSError,
+            ) as error:  # a failed request is an OSError
                 if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                     raise
                 failures.append(f"{url}: {_one_line(error)}")
@@ -97,13 +106,17 @@ def _try_addresses(model: Model, target: Path, progress: Progress | None) -> Non
 
 
 @contextmanager
-def _scratch(parent: Path) -> Iterator[Path]:
+def _scratch(target: Path) -> Iterator[Path]:
     """A folder on the same file system as the target, so that publishing is a rename; gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix=".fetch-", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix=_scratch_prefix(target), dir=target.parent))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scratch_prefix(target: Path) -> str:
+    return f".fetch-{target.name}-"
 
 
 def _receive(url: str, path: Path, progress: Progress | None) -> None:

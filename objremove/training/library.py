@@ -28,6 +28,7 @@ Bytes = NDArray[np.uint8]
 
 _PHOTO_SUFFIXES = (".webp", ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 _LABEL_SUFFIX = ".seg.png"
+_MOST_DRAWS = 1000
 IGNORE = 255
 
 
@@ -125,7 +126,7 @@ class ShapeBank:
         self._classes = frozenset(classes)
         self._by_class: dict[int, list[int]] = {}
         for index, record in enumerate(library.records):
-            for label in self._classes.intersection(record.classes):
+            for label in self._classes.intersection(record.classes if record.labels is not None else ()):
                 self._by_class.setdefault(label, []).append(index)
         if not self._by_class:
             raise UsageError(
@@ -136,8 +137,12 @@ class ShapeBank:
         ]
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int, Mask]:
-        """Index of a photo, VOC index, and the (H, W) mask of the largest object of that class in it."""
-        while True:
+        """Index of a photo, VOC index, and the (H, W) mask of the largest object of that class in it.
+
+        Raises:
+            UsageError: the labels hold nothing of what is said of them.
+        """
+        for _ in range(_MOST_DRAWS):
             label = self._lots[int(rng.integers(len(self._lots)))]
             index = self._by_class[label][int(rng.integers(len(self._by_class[label])))]
             found = (self._library.labels(index) == label).astype(np.uint8)
@@ -145,6 +150,9 @@ class ShapeBank:
             if count > 1:
                 largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
                 return index, label, np.asarray(components == largest)
+        raise UsageError(
+            f"{_MOST_DRAWS} photos drawn are said to show a class that their labels lack: mend the KEY.json"
+        )
 
     def outline(self, rng: np.random.Generator) -> Mask:
         """A tight (h, w) mask of one object."""
@@ -217,8 +225,9 @@ def _tar_records(path: Path) -> Iterator[Record]:
                 file = tar.extractfile(member)
                 if file is None:
                     continue
-                key, _, extension = member.name.partition(".")
-                parts.setdefault(key, {})["." + extension.lower()] = file.read()
+                folder, slash, name = member.name.removeprefix("./").rpartition("/")
+                key, _, extension = name.partition(".")
+                parts.setdefault(folder + slash + key, {})["." + extension.lower()] = file.read()
     except (tarfile.TarError, EOFError) as error:
         raise PhotoError(f"{path} is no whole tar file ({error}): fetch it again") from None
     for key, part in parts.items():
@@ -244,7 +253,12 @@ def _folder_records(folder: Path) -> Iterator[Record]:
 def _record(key: str, photo: bytes | Path, labels: bytes | Path | None, meta: bytes | None) -> Record:
     content: dict[str, Any] = json.loads(meta) if meta else {}
     if "classes" in content:
-        classes = tuple(VOC.index(ALIASES.get(name, name)) for name in content["classes"])
+        names = [ALIASES.get(str(name), str(name)) for name in content["classes"]]
+        if strange := [name for name in names if name not in VOC]:
+            raise UsageError(
+                f"{key}.json names the class {strange[0]!r}, which is none of VOC's: take it out of the list"
+            )
+        classes = tuple(map(VOC.index, names))
     elif labels is not None:
         found = np.unique(_imdecode(labels, cv2.IMREAD_GRAYSCALE, key))
         classes = tuple(int(label) for label in found if 0 < label < len(VOC))
