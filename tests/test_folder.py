@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from objremove.folder import run as folder_run
 from objremove.folder.plan import make_plan, read_list
 from objremove.folder.watch import Settled, rounds
 from objremove.result import Result
+from objremove.runs import checksums
 from objremove.runs import manifest as manifests
 from objremove.runs.layout import Layout
 from objremove.runs.manifest import Manifest
@@ -150,10 +152,11 @@ def test_several_folders_patterns_and_lists(tree):
     assert "photos/a.png" in several
     assert names(make_plan(["photos/**/a.png"], Layout(Path("clean")))) == ["a.png", "deep/a.png"]
     absolute = (tree / "photos" / "b.jpg").as_posix()
-    listed = read_list(["photos/a.png\r\n", "\n", absolute])
+    listed = read_list(f"photos/a.png\r\n\n{absolute}".encode())
     assert names(make_plan([], Layout(Path("clean")), listed=listed)) == ["photos/a.png", absolute.lstrip("/")]
-    assert read_list(["one\0two\nlines\0#3\0"]) == ["one", "two\nlines", "#3"]
-    assert read_list(["# holiday\n", "#1.png\n", "./#1.png\n", "a#1.png\n"]) == ["./#1.png", "a#1.png"]
+    assert read_list(b"one\0two\nlines\r\0#3\0") == ["one", "two\nlines\r", "#3"]
+    assert read_list(b"# holiday\n#1.png\n./#1.png\na#1.png\n") == ["./#1.png", "a#1.png"]
+    assert read_list("\ufeffa\u0085b\u2028c.png\n\x1c.png\n".encode()) == ["a\u0085b\u2028c.png", "\x1c.png"]
     with pytest.raises(PhotoError, match="no photo"):
         make_plan(["photos/*.gif"], Layout(Path("clean")))
 
@@ -277,6 +280,101 @@ def test_changed_photos_and_lost_results_are_done_again(tree, toy):
     assert len(Path("clean/report.jsonl").read_text().splitlines()) == 5
 
 
+def test_a_second_folder_takes_no_name_of_the_first_ones_results(tree, toy, capsys):
+    (tree / "photos").rename(tree / "2023")
+    assert remove("2023", "-o", "clean") == 0
+    before = {name: Path("clean", name).read_bytes() for name in results()}
+    draw(tree / "2024" / "a.png", discs=((60, 30, 12, RED),))
+    draw(tree / "2024" / "new.png")
+    assert remove("2024", "-o", "clean") == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"objremove: clean/a.png was made of {tree}/2023/a.png, not of 2024/a.png: name another")
+    assert {name: Path("clean", name).read_bytes() for name in results()} == before
+    (tree / "2023").rename(tree / "moved")
+    assert remove("moved", "-o", "clean") == 0, "the same photos in another place"
+    draw(tree / "moved" / "a.png", discs=((60, 30, 12, RED),))
+    assert remove("moved", "-o", "clean", "--overwrite") == 0
+    assert remove("2024", "-o", "clean") == 0, "the same photo as moved/a.png by now"
+
+
+def test_other_options_leave_nothing_of_earlier_ones(tree, toy):
+    assert remove("photos", "-o", "clean", "--save-mask") == 0
+    assert remove("photos", "-o", "clean", "--again", "--format", "webp") == 0
+    assert results() == ["a.webp", "b.webp", "deep/a.webp", "deep/er/c.webp"]
+    assert report()["a.png"]["files"] == ["a.webp"]
+    assert remove("photos", "-o", "clean", "--again") == 0
+    assert results() == ["a.png", "b.jpg", "deep/a.png", "deep/er/c.png"]
+
+
+def test_a_mask_that_no_run_made_is_not_replaced(tree, toy, capsys):
+    assert remove("photos", "-o", "clean") == 0
+    Path("clean/a.mask.png").write_bytes(b"mine")
+    assert remove("photos", "-o", "clean", "--again", "--save-mask") == 2
+    assert "clean/a.mask.png exists, and no run made it" in capsys.readouterr().err
+    assert Path("clean/a.mask.png").read_bytes() == b"mine"
+
+
+def test_a_link_that_cannot_be_made_deletes_nothing(tree, toy, monkeypatch):
+    Path("clean").mkdir()
+    Path("clean/plain.png").write_bytes(b"mine")
+    monkeypatch.setattr(os, "link", Mock(side_effect=OSError(errno.EXDEV, "another disk")))
+    assert remove("photos", "-o", "clean", "--unmatched", "link", "--overwrite") == 3
+    assert Path("clean/plain.png").read_bytes() == b"mine"
+    assert statuses()["plain.png"] == "failed"
+
+
+def test_what_cannot_be_read_fails_alone(tree, toy, monkeypatch):
+    """Tests may run as root, who may read everything: the system's refusals are played."""
+    assert remove("photos", "-o", "clean") == 0
+    (tree / "photos" / "loop.png").symlink_to("loop.png")
+    draw(tree / "photos" / "new.png")
+    os.utime(tree / "photos" / "a.png")
+
+    def refusing(real, name):
+        def refused(path, *rest):
+            if Path(path).name == name:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return real(path, *rest)
+
+        return refused
+
+    monkeypatch.setattr("objremove.runs.checksums.file_digest", refusing(checksums.file_digest, "a.png"))
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir, "deep"))
+    assert remove("photos", "-o", "clean") == 3
+    lines = report()
+    assert (lines["a.png"]["status"], lines["new.png"]["status"]) == ("failed", "removed")
+    assert lines["deep"]["reason"] == "cannot be looked into: Permission denied"
+    assert lines["loop.png"]["reason"] == "a link that leads in a circle"
+    assert Path("clean/deep/er/c.png").exists(), "what was made of it is still there"
+
+
+def test_a_folder_that_is_not_there_is_said(tree, toy, capsys):
+    for more in ((), ("--dry-run",)):
+        assert remove("photos", "nowhere", "-o", "clean", *more) == 2
+        assert "nowhere: no such file or folder" in capsys.readouterr().err
+    assert not Path("clean").exists()
+
+
+def test_while_watching_a_folder_may_go_and_come_back(tree, toy, monkeypatch):
+    draw(tree / "more" / "x.png")
+    watch_rounds(
+        monkeypatch, lambda: (tree / "more").rename(tree / "gone"), lambda: (tree / "gone").rename(tree / "more")
+    )
+    assert remove("photos", "more", "-o", "clean", "--watch") == 0
+    assert "more/x.png" in results()
+    assert all(name.startswith(("photos/", "more/")) for name in report())
+
+
+def test_damaged_state_is_said_or_made_anew(tree, toy, capsys):
+    assert remove("photos", "-o", "clean") == 0
+    with open("clean/report.jsonl", "a") as file:
+        file.write('{"photo": "a.png", "status": "removed", "output": {"path": "a.png"}}\n["no line"]\n')
+    assert remove("photos", "-o", "clean") == 0
+    Path("clean/.objremove/options.json").write_text("")
+    assert remove("photos", "-o", "clean") == 2
+    assert "options.json is damaged: delete it" in capsys.readouterr().err
+
+
 def test_other_options_are_noticed(tree, toy, capsys):
     assert remove("photos", "-o", "clean", "--limit", "3") == 0
     assert remove("photos", "-o", "clean", "--dilate", "9") == 2
@@ -395,6 +493,8 @@ def test_a_failure_deletes_nothing_that_no_run_made(tree, toy):
         (["photos", "--in-place"], 2, "folder"),
         (["photos/a.png", "--limit", "3"], 2, "--limit is for folders"),
         (["photos/a.png", "-o", "clean", "--watch"], 2, "--watch is for folders"),
+        (["photos", "-o", "clean", "--watch", "--limit", "1"], 2, "leave out --watch"),
+        (["photos", "nowhere.png", "-o", "clean", "--watch"], 2, "nowhere.png: no such file"),
         (["photos", "-", "-o", "clean"], 2, "--list -"),
         (["photos", "-o", "clean", "--unmatched", "link", "--format", "png"], 2, "--unmatched link"),
         (["--list", "missing.txt", "-o", "clean"], 2, "missing.txt"),
@@ -442,8 +542,8 @@ def test_a_line_whose_result_never_came_is_no_proof(tree, toy, monkeypatch):
 def test_old_lines_are_checked_by_size_only(tree, toy, monkeypatch):
     assert remove("photos", "-o", "clean") == 0
     asked = []
-    real = manifests.file_digest
-    monkeypatch.setattr(manifests, "file_digest", lambda path: asked.append(path) or real(path))
+    real = manifests.has_digest
+    monkeypatch.setattr(manifests, "has_digest", lambda *file: asked.append(file) or real(*file))
     plan = make_plan(["photos"], Layout(Path("clean")))
     for suspects, digests in ((256, 4), (0, 0)):
         monkeypatch.setattr(manifests, "SUSPECTS", suspects)
@@ -626,7 +726,7 @@ def test_a_list_from_standard_input_lasts_as_long_as_the_watch(tree, toy, monkey
 
     listed = draw(tree / "elsewhere" / "listed.png")
     watch_rounds(monkeypatch, lambda: draw(listed, discs=((60, 30, 12, RED),)))
-    monkeypatch.setattr(sys, "stdin", io.StringIO("elsewhere/listed.png\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"elsewhere/listed.png\n")))
     assert remove("photos", "-o", "clean", "--watch", "--list", "-") == 0
     assert report()["elsewhere/listed.png"]["source"]["size"] == listed.stat().st_size
     seen = np.asarray(Image.open("clean/elsewhere/listed.png"))

@@ -60,7 +60,7 @@ def test_a_dry_run_leaves_no_options(tmp_path):
 def test_options_survive_their_file():
     options = agreed(Options({"seed": 1}, 3), {"seed": 2}, begun=True, again=True, where="out")
     assert options == Options({"seed": 2}, 4)
-    assert Options.read(options.encoded) == options
+    assert Options.read(options.encoded, "out") == options
     assert Options.read(options.encoded).name == options.name
 
 
@@ -127,7 +127,7 @@ def test_a_photo_is_settled_while_it_its_result_and_the_options_are_what_they_we
         assert not report.is_settled(item)  # the line came before the result
         item.target.write_bytes(b"result")
         assert report.is_settled(item)
-        assert report.owns(item)
+        assert report.files_of(item) == {item.target}
         assert not Manifest(out, "other options").is_settled(item)
         photo.write_bytes(b"another photo")
         assert not report.is_settled(item)

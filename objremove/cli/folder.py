@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from objremove.cli.console import INTERRUPTED, OK, Speaker, stdout_kept_clean
 from objremove.cli.meter import RunMeter, say_tally, tally_code
 from objremove.cli.output import STANDARD, Output
-from objremove.errors import UsageError
+from objremove.errors import NoFileError, UsageError
 from objremove.wording import counted
 
 if TYPE_CHECKING:
@@ -49,8 +49,17 @@ class Folders:
     @property
     def asked(self) -> bool:
         """Whether this is a folder run, and no list of photos as the shell makes it of `*.jpg`."""
-        many = any(os.path.isdir(photo or ".") or _is_pattern(photo) for photo in self.photos)
-        return many or self.list is not None
+        return bool(self.folders) or any(map(_is_pattern, self.photos)) or self.list is not None
+
+    @property
+    def _sources(self) -> Sequence[str]:
+        """What is named; an empty word is the working folder."""
+        return [photo or "." for photo in self.photos]
+
+    @cached_property
+    def folders(self) -> Sequence[str]:
+        """Those of the photos that are folders, at the first look: one that is gone later remains one."""
+        return [photo for photo in self._sources if os.path.isdir(photo)]
 
     def check(self, where: Output) -> None:
         """Raise UsageError for options that mean nothing together, a folder without an output, a pattern without a match."""
@@ -72,7 +81,10 @@ class Folders:
         for photo in self.photos:
             if _is_pattern(photo) and not any(glob.iglob(photo, recursive=True)):
                 raise UsageError(f"{photo}: no file or folder is called like that")
-        named = self.photos[0] or "." if self.photos else f"--list {self.list}"
+        for photo in self._sources if self.watch else ():
+            if not _is_pattern(photo) and not os.path.exists(photo):
+                raise NoFileError(f"{photo}: no such file or folder")
+        named = self._sources[0] if self.photos else f"--list {self.list}"
         if where.to is None and not where.in_place:
             raise UsageError(f"{named} is a folder or list: say where its results shall go, as in --output clean/")
         if where.in_place or where.to == "-" or os.path.isfile(where.to or ""):
@@ -85,7 +97,9 @@ class Folders:
             )
         if self.watch and self.dry_run:
             raise UsageError("--dry-run looks once: leave out --watch")
-        if self.watch and not any(os.path.isdir(photo) for photo in self.photos):
+        if self.watch and self.limit is not None:
+            raise UsageError("--limit does so many photos and ends: leave out --watch")
+        if self.watch and not self.folders:
             raise UsageError("--watch needs a folder to watch")
 
     def plan(self, where: Output) -> Plan:
@@ -95,21 +109,28 @@ class Folders:
 
         extension = f".{where.format.lower().lstrip('.')}" if where.format else None
         layout = Layout(Path(where.to or ""), extension, where.save_mask, where.compare)
-        return make_plan(self.photos, layout, listed=self._listed(), recursive=self.recursive, watched=self.watch)
+        return make_plan(
+            self._sources,
+            layout,
+            listed=self._listed(),
+            recursive=self.recursive,
+            watched=self.watch,
+            folders=self.folders,
+        )
 
     def _listed(self) -> Sequence[str]:
         from objremove.folder.plan import read_list
 
         if self.list is None:
             return []
-        return self._piped if self.list == str(STANDARD) else read_list([_text(Path(self.list))])
+        return self._piped if self.list == str(STANDARD) else read_list(_content(Path(self.list)))
 
     @cached_property
     def _piped(self) -> Sequence[str]:
         """The list on standard input, which can be read only once, however often one looks for photos."""
         from objremove.folder.plan import read_list
 
-        return read_list(sys.stdin)
+        return read_list(sys.stdin.buffer.read())
 
     def settings(self, where: Output) -> Settings:
         """How the run works."""
@@ -127,10 +148,10 @@ class Folders:
         )
 
 
-def _text(path: Path) -> str:
-    """What a list holds; names that are no UTF-8 are names, too."""
+def _content(path: Path) -> bytes:
+    """What a list holds."""
     try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
+        return path.read_bytes()
     except OSError as error:
         raise UsageError(f"--list {path}: {error.strerror or error}") from None
 
@@ -204,13 +225,12 @@ def remove_from_folders(
     from objremove.runs.output import opened
 
     output, settings, same = Path(where.to or ""), folders.settings(where), Request(**request)
-    watched = [photo for photo in folders.photos if os.path.isdir(photo)]
     with (
         _stopped_by_ctrl_c(speaker) as stop,
         opened(output, options, again=folders.again) as manifest,
         _lines_of_json(as_json) as lines,
     ):
-        plans = rounds(lambda: folders.plan(where), watched, stop) if folders.watch else iter([plan])
+        plans = rounds(lambda: folders.plan(where), folders.folders, stop) if folders.watch else iter([plan])
         code = OK
         for one in plans:
             with RunMeter(speaker, lines) as meter:

@@ -257,7 +257,7 @@ def begin(output: Folder, values: Mapping[str, Any], *, again: bool, overwrite: 
     """
     known = None
     try:
-        known = Options.read(output.read(OPTIONS))
+        known = Options.read(output.read(OPTIONS), f"{output.url}/{OPTIONS}")
     except FileNotFoundError:
         if not overwrite and [one for one in output.names() if one != STATE]:
             raise UsageError(

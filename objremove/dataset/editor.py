@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from objremove.dataset.sample import Edit, Key, Sample
 from objremove.dataset.surgery import operate
 from objremove.errors import PhotoError
 from objremove.masks import png_of
-from objremove.photo import write_atomic
+from objremove.photo import link_atomic, write_atomic
 from objremove.pipeline import Job
 from objremove.remover import Remover
 from objremove.result import Result
@@ -196,9 +195,6 @@ def _place(source: Path, target: Path, *, link: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if link:
         with suppress(OSError):  # another disk, or one without links
-            if not (target.exists() and os.path.samefile(source, target)):
-                target.unlink(missing_ok=True)
-                os.link(os.path.realpath(source), target)
-        if target.exists():
+            link_atomic(source, target)
             return
     write_atomic(target, source.read_bytes())

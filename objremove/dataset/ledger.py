@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from objremove.dataset.sample import Change, Edit
-from objremove.runs.manifest import Manifest
+from objremove.runs.manifest import FILES, Manifest
 
-FILES, CHECKSUM = "files", "label_files_sha256"
-"""What the lines of the report call them."""
+CHECKSUM = "label_files_sha256"
+"""What the lines of the report call it."""
 
 
 class Ledger:

@@ -220,7 +220,7 @@ class YoloDataset:
 
         text = re.sub(r"^path[ \t]*:.*(?:\r?\n|$)", "", self._text, flags=re.M)
         for place, moved in self._moved.items():
-            text = re.sub(rf"(?<![\w./~-]){re.escape(place)}(?![\w./~-])", lambda _, new=moved: new, text)  # type: ignore[misc]
+            text = moved.join(re.split(rf"(?<![\w./~-]){re.escape(place)}(?![\w./~-])", text))
         data = yaml.safe_load(text)
         places = [place for split in _SPLITS for place in _listed_places(data.get(split))]
         if left := [place for place in places if place in self._moved]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from objremove.drawing import encode_picture
 from objremove.errors import PhotoError
 from objremove.masks import png_of
+from objremove.photo import link_atomic
 from objremove.result import Result
 from objremove.runs.layout import Item
 
@@ -37,9 +37,8 @@ def extras(item: Item, result: Result) -> dict[Path, bytes]:
 
 
 def link(item: Item) -> None:
-    """The photo itself under the target's name."""
-    item.target.unlink(missing_ok=True)
+    """The photo itself under the target's name; what is there stays where that cannot be."""
     try:
-        os.link(os.path.realpath(item.source), item.target)
+        link_atomic(item.source, item.target)
     except OSError as error:
         raise PhotoError(f"{item.target}: cannot be linked ({error.strerror}): take --unmatched copy") from error

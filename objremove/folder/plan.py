@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,7 +38,13 @@ class Plan:
 
 
 def make_plan(
-    sources: Sequence[str], layout: Layout, *, listed: Iterable[str] = (), recursive: bool = True, watched: bool = False
+    sources: Sequence[str],
+    layout: Layout,
+    *,
+    listed: Iterable[str] = (),
+    recursive: bool = True,
+    watched: bool = False,
+    folders: Collection[str] | None = None,
 ) -> Plan:
     """The plan for folders, files, glob patterns and listed paths.
 
@@ -50,19 +56,26 @@ def make_plan(
         layout: where results go.
         listed: paths, one by one.
         recursive: folders within folders, too.
-        watched: photos come and go: that none is there is no error, nor do two that would write one file end it all; see `collisions`.
+        watched: photos come and go, and folders, too: that none is there is no error, nor do two that would write one file end it all;
+            see `collisions`.
+        folders: those of the sources that are folders, or were when somebody looked first; None: as it is now.
 
     Raises:
         NoFileError: no such file or folder; no photo in any of them.
         UsageError: two photos would write one file, or one of them would be overwritten.
     """
-    folders = [source for source in sources if os.path.isdir(source)]
+    if folders is None:
+        folders = [source for source in sources if os.path.isdir(source)]
     met: list[Skipped] = []
     for source in sources:
         root = Path(source)
-        if root.is_dir():
-            met += _walk(root, layout.output, f"{root.resolve().name}/" if len(folders) > 1 else "", recursive)
-        elif root.exists() or not glob.has_magic(source):
+        is_there = os.path.exists(source)
+        if not is_there and not watched and (source in folders or not glob.has_magic(source)):
+            raise NoFileError(f"{source}: no such file or folder")
+        if source in folders:
+            prefix = f"{root.resolve().name}/" if len(folders) > 1 else ""
+            met += _walk(root, layout.output, prefix, recursive) if is_there else ()
+        elif is_there or not glob.has_magic(source):
             met.append(Skipped(root, root.name, ""))
         else:
             met += _matches(source, layout.output)
@@ -86,7 +99,8 @@ def _walk(root: Path, output: Path, prefix: str, recursive: bool) -> Iterator[Sk
     inside, avoid = root.resolve(), output.resolve()
     if inside == avoid:
         raise UsageError(f"{root} is the output, too: name another --output")
-    for folder, folders, files in os.walk(root, onerror=_raise):
+    closed: list[OSError] = []
+    for folder, folders, files in os.walk(root, onerror=closed.append):
         here = Path(folder)
         links = [name for name in folders if (here / name).is_symlink()]
         folders[:] = sorted(
@@ -100,15 +114,16 @@ def _walk(root: Path, output: Path, prefix: str, recursive: bool) -> Iterator[Sk
             reason = _reason(here / name, beside, inside)
             if reason is not None:
                 yield _skipped(here / name, root, prefix, reason)
-
-
-def _raise(error: OSError) -> None:
-    raise PhotoError(f"{error.filename}: cannot be looked into: {error.strerror}")
+    for error in closed:
+        reason = f"cannot be looked into: {error.strerror}"
+        if Path(error.filename) == root:
+            raise PhotoError(f"{root}: {reason}")
+        yield _skipped(Path(error.filename), root, prefix, reason)
 
 
 def _is_foreign(folder: Path, output: Path) -> bool:
     """Whether a folder holds no photos of one's own: hidden, the system's, or results of this program."""
-    return is_junk_folder(folder.name) or (folder / STATE).is_dir() or folder.resolve() == output
+    return is_junk_folder(folder.name) or os.path.isdir(folder / STATE) or folder.resolve() == output
 
 
 def _reason(path: Path, beside: set[str], root: Path) -> str | None:
@@ -117,8 +132,12 @@ def _reason(path: Path, beside: set[str], root: Path) -> str | None:
         return None
     if made_from(path.stem, beside):
         return OWN
-    if path.is_symlink() and not path.resolve().is_relative_to(root):
-        return "a link that leads out of the folder is not followed"
+    if path.is_symlink():
+        try:
+            if not path.resolve().is_relative_to(root):
+                return "a link that leads out of the folder is not followed"
+        except (OSError, RuntimeError):  # the latter up to Python 3.12
+            return "a link that leads in a circle"
     if path.suffix.lower() not in PHOTO_SUFFIXES:
         return "no photo by its name"
     return "" if path.is_file() else "no regular file"
@@ -177,12 +196,14 @@ def collisions(items: Iterable[Item]) -> Iterator[tuple[Item, str]]:
             writers.update(dict.fromkeys(files, item))
 
 
-def read_list(lines: Iterable[str]) -> list[str]:
+def read_list(data: bytes) -> list[str]:
     """The paths of a list, one a line; empty lines and, as in rsync's lists, lines that begin with `#` are passed over.
 
-    Lines may end in CR LF. Where there are NULs, as of `find -print0`, they end the paths, and a `#` is part of a name.
+    Lines may end in CR LF. Where there are NULs, as of `find -print0`, they end the paths, and a `#` is part of a name. Names that are
+    no UTF-8 are names, too.
     """
-    text = "".join(lines)
+    text = data.decode(errors="surrogateescape").removeprefix("\ufeff")
     if "\0" in text:
         return [path for path in text.split("\0") if path.strip()]
-    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    return [line for line in lines if line.strip() and not line.startswith("#")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from objremove.result import Result
 from objremove.runs.checksums import fingerprint, sums
 from objremove.runs.failures import is_full, one_line
 from objremove.runs.layout import Item
-from objremove.runs.manifest import FAILED, REMOVED, SKIPPED, UNDONE, UNMATCHED, Manifest
+from objremove.runs.manifest import FAILED, FILES, REMOVED, SKIPPED, UNDONE, UNMATCHED, Manifest
 from objremove.runs.tally import Listener, Silence, Tally
 
 Unmatched = Literal["skip", "copy", "link"]
@@ -67,12 +67,20 @@ def unsettled(plan: Plan, manifest: Manifest, settings: Settings) -> list[Item]:
 
 
 def _foreign(items: Iterable[Item], manifest: Manifest, settings: Settings) -> Iterator[tuple[Item, str]]:
-    """The photos that would replace a file that no run made."""
-    for item in items:
-        for path in () if settings.overwrite or manifest.owns(item) else item.files:
-            if os.path.lexists(path):
-                yield item, f"{path} exists, and no run made it: name another --output, or add --overwrite"
-                break
+    """The photos that would replace a file that no run made, or made of another photo."""
+    for item in () if settings.overwrite else items:
+        own = manifest.files_of(item)
+        there = next((path for path in item.files if path not in own and os.path.lexists(path)), None)
+        if there is None:
+            continue
+        record = manifest.get(item.name)
+        is_anothers = record is not None and there.relative_to(manifest.output).as_posix() in record.files
+        how = (
+            f"was made of {record.path}, not of {item.source}"
+            if record and is_anothers
+            else "exists, and no run made it"
+        )
+        yield item, f"{there} {how}: name another --output, or add --overwrite"
 
 
 def run(
@@ -110,19 +118,19 @@ class _Turn:
     Attributes:
         item: the photo.
         state: how it looked then; None where it was not there.
-        owned: its files are results of these runs, if they exist.
+        earlier: what earlier runs wrote for it.
         written: the files that have been written in this turn.
     """
 
     item: Item
     state: Mapping[str, Any] | None
-    owned: bool = False
+    earlier: frozenset[Path] = frozenset()
     written: list[Path] = field(default_factory=list)
 
     @property
-    def own(self) -> Sequence[Path]:
+    def own(self) -> list[Path]:
         """What may be deleted: no file that someone else made, not even one that may be replaced."""
-        return self.item.files if self.owned else self.written
+        return sorted({*self.earlier, *self.written})
 
 
 class _Run:
@@ -162,7 +170,8 @@ class _Run:
         """In an unattended run, those of the items whose files cannot have their names, and why."""
         if not (self._settings.unattended and items):
             return {}
-        by_right = sorted(plan.items, key=lambda item: not self._manifest.owns(item))  # a result keeps its name
+        # a result keeps its name
+        by_right = sorted(plan.items, key=lambda item: item.target not in self._manifest.files_of(item))
         barred = {**dict(_foreign(items, self._manifest, self._settings)), **dict(collisions(by_right))}
         return {item: barred[item] for item in items if item in barred}
 
@@ -170,7 +179,7 @@ class _Run:
         for item in items:
             if self._stop.is_set() or self._full is not None:
                 return
-            turn = _Turn(item, fingerprint(item.source, digest=False), self._manifest.owns(item))
+            turn = _Turn(item, fingerprint(item.source, digest=False), self._manifest.files_of(item))
             yield Job(turn, item.source, self._request)
 
     def _counted(self, plan: Plan, seconds: float) -> Tally:
@@ -194,7 +203,7 @@ class _Run:
         source = fingerprint(item.source)
         if source is None or turn.state is None or {**turn.state, "sha256": source["sha256"]} != source:
             raise PhotoError(f"{item.source}: was changed while it was read: run again")
-        fields: dict[str, Any] = {"source": {"path": str(item.source), **source}, "output": None, **result.to_dict()}
+        fields = {"source": _known(item, source), "output": None, FILES: [], **result.to_dict()}
         if not result.changed and unmatched == "skip":
             discard(turn.own)
             return self._manifest.append(item.name, UNMATCHED, fields)
@@ -202,13 +211,13 @@ class _Run:
         place = item.target.relative_to(self._manifest.output).as_posix()
         if not result.changed and unmatched == "link":
             fields["output"] = {"path": place, "size": source["size"], "sha256": source["sha256"]}
-            return self._link(turn, fields)
+            return self._link(turn, {**fields, FILES: [place]})
         return self._write(turn, result, place, fields)
 
     def _link(self, turn: _Turn, fields: Mapping[str, Any]) -> dict[str, Any]:
         item = turn.item
-        line = self._manifest.append(item.name, UNMATCHED, fields)
         discard(path for path in turn.own if path != item.target)
+        line = self._manifest.append(item.name, UNMATCHED, fields)
         link(item)
         turn.written.append(item.target)
         return line
@@ -216,12 +225,15 @@ class _Run:
     def _write(self, turn: _Turn, result: Result, place: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         item, settings = turn.item, self._settings
         data, warnings = result.encode(format=settings.format, quality=settings.quality)
-        pictures = extras(item, result)
-        output = {"path": place, **sums(data)}
-        fields = {**fields, "warnings": [*result.warnings, *warnings], "output": output}
-        line = self._manifest.append(item.name, REMOVED if result.changed else UNMATCHED, fields)
-        discard(path for path in turn.own if path != item.target and path not in pictures)
-        for path, content in {**pictures, item.target: data}.items():
+        files = {**extras(item, result), item.target: data}
+        said = {
+            "warnings": [*result.warnings, *warnings],
+            "output": {"path": place, **sums(data)},
+            FILES: sorted(path.relative_to(self._manifest.output).as_posix() for path in files),
+        }
+        discard(path for path in turn.own if path not in files)  # first: no line would speak of them any more
+        line = self._manifest.append(item.name, REMOVED if result.changed else UNMATCHED, {**fields, **said})
+        for path, content in files.items():
             write_atomic(path, content)
             turn.written.append(path)
         return line
@@ -251,7 +263,13 @@ class _Run:
         self._listener.failed(item, error)
         try:
             discard(turn.own)
-        except PhotoError as left:
-            reason += f"; {left}"
-        source = None if turn.state is None else {"path": str(item.source), **turn.state}
-        return self._manifest.append(item.name, FAILED, {"reason": reason, "source": source, "output": None})
+        except PhotoError as obstacle:
+            reason += f"; {obstacle}"
+        left = [path.relative_to(self._manifest.output).as_posix() for path in turn.own if os.path.lexists(path)]
+        fields = {"reason": reason, "source": _known(item, turn.state), "output": None, FILES: left}
+        return self._manifest.append(item.name, FAILED, fields)
+
+
+def _known(item: Item, state: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the report says of the photo itself; its whole path, for the next run may begin in another folder."""
+    return None if state is None else {"path": os.path.abspath(item.source), **state}

@@ -87,6 +87,9 @@ def _wakes(folders: Sequence[str], stop: threading.Event, settle: float) -> Call
         changes = watchfiles.watch(
             *folders, stop_event=stop, rust_timeout=int(seconds * 1000), yield_on_timeout=True, raise_interrupt=False
         )
-        next(changes, None)
+        try:
+            next(changes, None)
+        except FileNotFoundError:  # a disk or share that is gone may come back
+            stop.wait(min(seconds, settle))
 
     return wait

@@ -4,8 +4,8 @@
 block splice that keeps the coefficients of every block outside the hole; `atomic` writes a file whole or not at all.
 """
 
-from objremove.photo.atomic import write_atomic
+from objremove.photo.atomic import link_atomic, write_atomic
 from objremove.photo.photo import Encoded, Photo
 from objremove.photo.write import format_name
 
-__all__ = ["Encoded", "Photo", "format_name", "write_atomic"]
+__all__ = ["Encoded", "Photo", "format_name", "link_atomic", "write_atomic"]

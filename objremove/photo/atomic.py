@@ -39,6 +39,20 @@ def write_atomic(path: Path, data: bytes) -> None:
     _sync_folder(target.parent)
 
 
+def link_atomic(source: Path, target: Path) -> None:
+    """Make `target` another name of the file `source`; what bore that name before is replaced.
+
+    Raises:
+        OSError: no such link can be made there; the target is as it was.
+    """
+    draft = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        os.link(os.path.realpath(source), draft)
+        os.replace(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)  # two names of one file are not replaced by each other
+
+
 def _write_synced(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:

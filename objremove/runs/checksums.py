@@ -18,12 +18,20 @@ def fingerprint(path: Path, *, digest: bool = True) -> dict[str, Any] | None:
 
 
 def is_same(path: Path, known: tuple[int, int, str | None]) -> bool:
-    """Whether a photo is what it was; one that was only touched is."""
+    """Whether a photo is what it was; one that was only touched is, one that cannot be read is not."""
     size, changed, digest = known
     now = fingerprint(path, digest=False)
     if now is None or now["size"] != size:
         return False
-    return bool(now["mtime_ns"] == changed) or (digest is not None and file_digest(path) == digest)
+    return bool(now["mtime_ns"] == changed) or (digest is not None and has_digest(path, digest))
+
+
+def has_digest(path: Path, digest: str) -> bool:
+    """Whether a file has this SHA-256; one that cannot be read has not."""
+    try:
+        return file_digest(path) == digest
+    except OSError:
+        return False
 
 
 def file_digest(path: Path) -> str:

@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from objremove.errors import PhotoError
-from objremove.runs.checksums import file_digest, is_same
+from objremove.runs.checksums import has_digest, is_same
 from objremove.runs.layout import REPORT, Item
 
 REMOVED, UNMATCHED, SKIPPED, FAILED, UNDONE = "removed", "unmatched", "skipped", "failed", "undone"
 """What a line says of its file; `undone` takes back the line before it."""
+
+FILES = "files"
+"""What a line calls all that was written for its photo: paths in the output folder."""
 
 SUSPECTS = 256
 """So many of the last lines are believed only where the result has the checksum that they name: a crash comes between the two."""
@@ -34,16 +37,20 @@ class Record:
     Attributes:
         status: `removed`, `unmatched`, `skipped` or `failed`.
         run: by which options, see `objremove.runs.options`.
+        path: where the photo was; empty where nobody knows.
         source: (size, time of change in ns, SHA-256 or None) of the photo.
         output: (path in the output folder, size, SHA-256) of the result; None where there is none.
+        files: all that was written for it, the result too, as paths in the output folder.
         reason: why it was skipped or failed.
         offset: where in the file the line begins.
     """
 
     status: str
     run: str
+    path: str
     source: tuple[int, int, str | None] | None
     output: tuple[str, int, str] | None
+    files: frozenset[str]
     reason: str
     offset: int
 
@@ -76,8 +83,12 @@ class Manifest:
                 self._stale = True
                 continue
             name = str(fields["photo"])
+            try:
+                self._remember(name, fields, offset)
+            except (KeyError, TypeError, AttributeError):  # somebody's hand was in it: no line
+                self._stale = True
+                continue
             recent.append(name)
-            self._remember(name, fields, offset)
         self._suspects = set(recent)
 
     def _remember(self, name: str, fields: Mapping[str, Any], offset: int) -> None:
@@ -90,8 +101,10 @@ class Manifest:
         self._records[name] = Record(
             fields["status"],
             fields.get("run", ""),
+            str(source.get("path", "")) if source else "",
             (source["size"], source["mtime_ns"], source.get("sha256")) if source else None,
             (output["path"], output["size"], output["sha256"]) if output else None,
+            frozenset([*fields.get(FILES, ()), *([output["path"]] if output else ())]),
             fields.get("reason", ""),
             offset,
         )
@@ -102,10 +115,17 @@ class Manifest:
         """What the report says of a file."""
         return self._records.get(name)
 
-    def owns(self, item: Item) -> bool:
-        """Whether the photo's target, if it exists, is a result of these runs."""
+    def files_of(self, item: Item) -> frozenset[Path]:
+        """What these runs wrote for this very photo: none where its line speaks of another one that had its place in the tree.
+
+        It is the same one where it is what it was, wherever it lies now, or lies where it lay, whatever it is now.
+        """
         record = self.get(item.name)
-        return record is not None and record.output is not None and self.output / record.output[0] == item.target
+        if record is None or record.source is None:
+            return frozenset()
+        if record.path != os.path.abspath(item.source) and not is_same(item.source, record.source):
+            return frozenset()
+        return frozenset(self.output / path for path in record.files)
 
     def is_settled(self, item: Item, *, retry_failed: bool = False) -> bool:
         """Whether nothing is to be done for a photo: it is what it was, the options are, and its result is there.
@@ -119,9 +139,12 @@ class Manifest:
             return record.status in (UNMATCHED, FAILED) and not (retry_failed and record.status == FAILED)
         path, size, digest = record.output
         result = self.output / path
-        if result != item.target or not result.is_file() or result.stat().st_size != size:
+        try:
+            if result != item.target or not result.is_file() or result.stat().st_size != size:
+                return False
+        except OSError:
             return False
-        return item.name not in self._suspects or file_digest(result) == digest
+        return item.name not in self._suspects or has_digest(result, digest)
 
     # ------------------------------------------------------------------ what is written
 

@@ -33,10 +33,13 @@ class Options:
     number: int = 1
 
     @classmethod
-    def read(cls, data: bytes) -> Options:
-        """The inverse of `encoded`."""
-        known = json.loads(data)
-        return cls(known["options"], known["number"])
+    def read(cls, data: bytes, where: str) -> Options:
+        """The inverse of `encoded`; UsageError where they are damaged, which says `where` they are."""
+        try:
+            known = json.loads(data)
+            return cls(dict(known["options"]), int(known["number"]))
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(f"{where} is damaged: delete it, and give the command again") from None
 
     @property
     def encoded(self) -> bytes:
@@ -84,7 +87,7 @@ def begin(output: Path, values: Mapping[str, Any], *, again: bool, dry: bool = F
         UsageError: they differ, and `again` does not say that everything shall be done anew.
     """
     path = output / OPTIONS
-    known = Options.read(path.read_bytes()) if path.exists() else None
+    known = Options.read(path.read_bytes(), str(path)) if path.exists() else None
     if dry and known is not None:
         values = {**known.values, **values}
     options = agreed(known, values, begun=(output / REPORT).exists(), again=again, where=str(output))
