@@ -145,11 +145,12 @@ def test_a_photo_smaller_than_a_block():
     assert after.pixels.max() <= 4
 
 
-def test_ycck_black_is_spliced_too(tmp_path):
+@pytest.mark.parametrize("transform", [b"\x02", b"\x01"], ids=["YCCK", "unknown, which libjpeg takes for it"])
+def test_ycck_black_is_spliced_too(tmp_path, transform):
     """Pillow cannot write YCCK, so the Adobe marker of a CMYK file is set to it: the components are then YCC of the inks, and K."""
     plain = encode(scene(channels=4), mode="CMYK")
     marker = plain.index(b"Adobe")
-    source = plain[: marker + 11] + b"\x02" + plain[marker + 12 :]
+    source = plain[: marker + 11] + transform + plain[marker + 12 :]
     photo = Photo.open(source)
     hole = hole_in(photo.size, slice(16, 64), slice(32, 96))
     pixels = photo.pixels.copy()

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin
 
 from objremove.errors import PhotoError, UsageError
 from objremove.photo import Photo, metadata, png, write_atomic
@@ -484,7 +485,180 @@ def test_png_chunks_are_copied():
         assert image.info["gamma"] == 0.45455
 
 
+# Pictures of the photo as it was
+
+
+THUMBNAIL = b"\xff\xd8THUMBNAIL\xff\xd9"
+
+
+def resources(number, content):
+    return b"8BIM" + struct.pack(">HBBI", number, 0, 0, len(content)) + content + bytes(len(content) % 2)
+
+
+def every_file(photo, *formats):
+    hole = box(photo.size, slice(4, 8), slice(4, 8))
+    return [photo.encode(edited(photo, hole), hole, format=target).data for target in (None, *formats)]
+
+
+def test_layers_and_thumbnails_of_a_tiff_go_into_no_file():
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, kind, content in (
+        (34377, 1, resources(1005, b"resolution") + resources(1036, THUMBNAIL)),
+        (37724, 7, b"Adobe Photoshop Document Data Block\0LAYERS"),
+        (52545, 7, b"CREDENTIALS"),
+    ):
+        tags.tagtype[tag], tags[tag] = kind, content
+    source = save(image_of("RGB", 32, 32), "TIFF", tiffinfo=tags)
+    assert all(word in source for word in (b"THUMBNAIL", b"LAYERS", b"CREDENTIALS", b"resolution"))
+    photo = Photo.open(source)
+    assert [warning.split(" are not kept")[0] for warning in photo.warnings] == [
+        "content credentials (C2PA)", "Photoshop's layers",
+    ]  # fmt: skip
+    same, *others = every_file(photo, "jpg", "png", "webp", "avif")
+    assert b"resolution" in same
+    for data in (same, *others):
+        assert not any(word in data for word in (b"THUMBNAIL", b"LAYERS", b"CREDENTIALS"))
+
+
+def test_credentials_and_extended_xmp_of_a_jpeg_go():
+    boxes = b"JP" + struct.pack(">HI", 1, 1) + b"jumb c2pa.thumbnail.claim.jpeg" + THUMBNAIL
+    longer = (
+        b"http://ns.adobe.com/xmp/extension/\0" + b"A" * 32 + struct.pack(">II", 9, 0) + b'<GImage:Data="ORIGINAL"/>'
+    )
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" xmpNote:HasExtendedXMP="' + b"A" * 32 + b'"/>'
+    plain = save(image_of("RGB", 32, 32), "JPEG", xmp=packet)
+    segments = b"".join(
+        b"\xff" + marker + struct.pack(">H", 2 + len(body)) + body
+        for marker, body in ((b"\xeb", boxes), (b"\xe1", longer))
+    )
+    photo = Photo.open(plain[:2] + segments + plain[2:])
+    assert [warning.split(" not kept")[0] for warning in photo.warnings] == [
+        "content credentials (C2PA) are", "extended XMP is",
+    ]  # fmt: skip
+    hole = box(photo.size, slice(4, 8), slice(4, 8))
+    for data in (photo.encode(edited(photo, hole), hole, quality=quality).data for quality in (None, 80)):
+        assert not any(word in data for word in (b"THUMBNAIL", b"ORIGINAL", b"HasExtendedXMP"))
+        assert b"adobe:ns:meta" in data
+
+
+def raw_profile(name, content):
+    digits = content.hex()
+    lines = "\n".join(digits[start : start + 72] for start in range(0, len(digits), 72))
+    return f"\n{name}\n{len(content):8}\n{lines}\n"
+
+
+TURNED_XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/" xmlns:tiff="t" tiff:Orientation="6"><xmp:Thumbnails>SMALL</xmp:Thumbnails></x:xmpmeta>'
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("Raw profile type exif", raw_profile("exif", exif_with_thumbnail())),
+        ("Raw profile type APP1", raw_profile("generic", exif_with_thumbnail())),
+        ("Raw profile type xmp", raw_profile("xmp", TURNED_XMP.encode())),
+        ("Raw profile type 8bim", raw_profile("8bim", resources(1036, THUMBNAIL) + resources(1005, b"kept"))),
+        ("XML:com.adobe.xmp", TURNED_XMP),
+    ],
+)
+@pytest.mark.parametrize("packed", [True, False])
+def test_metadata_that_a_png_has_as_text_is_turned_and_cleaned_too(key, text, packed):
+    chunks = PngImagePlugin.PngInfo()
+    (chunks.add_itxt if key.startswith("XML") else chunks.add_text)(key, text, zip=packed)
+    photo = Photo.open(save(image_of("RGB", 20, 32), "PNG", pnginfo=chunks))
+    hole = box(photo.size, slice(4, 8), slice(4, 8))
+    data = photo.encode(edited(photo, hole), hole).data
+    again = Photo.open(data)
+    assert again.size == photo.size
+    np.testing.assert_array_equal(again.pixels[~hole], photo.pixels[~hole])
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        known = repr((image.info, image.getexif().get(ORIENTATION), zlib.crc32(data)))
+        unpacked = data + b"".join(
+            bytes.fromhex(value.split("\n", 3)[3]) for value in image.text.values() if value.startswith("\n8bim")
+        )
+        assert not image.getexif().get_ifd(ExifTags.IFD.IFD1)
+        assert image.getexif().get(ORIENTATION, 1) == 1
+    assert not any(word in known.encode() + unpacked for word in (b"THUMBNAIL", b"SMALL", b'Orientation="6'))
+    assert ("8bim" in key) == (b"kept" in unpacked)
+
+
+def test_text_of_a_png_that_nobody_can_read_stays_as_it_is():
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add(b"zTXt", b"Raw profile type exif\0\0no deflate")
+    chunks.add(b"iTXt", b"XML:com.adobe.xmp\0\1")
+    chunks.add_text("Raw profile type exif", "\nexif\n 12\nabcd\n")
+    written = png.with_metadata(save(image_of("RGB", 20, 32), "PNG"), save(image_of("L", 1, 1), "PNG", pnginfo=chunks))
+    assert all(word in written for word in (b"no deflate", b"XML:com.adobe.xmp", b"abcd"))
+
+
+@pytest.mark.parametrize("target", ["tiff", "avif", "png", "webp", "jpg"])
+def test_damaged_exif_is_dropped_at_most(target):
+    plain = save(image_of("RGB", 32, 32), "JPEG")
+    block = b"Exif\0\0garbagegarba"
+    photo = Photo.open(plain[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(block)) + block + plain[2:])
+    hole = box(photo.size, slice(4, 8), slice(4, 8))
+    encoded = photo.encode(edited(photo, hole), hole, format=target)
+    assert Photo.open(encoded.data).size == photo.size
+    assert ("the EXIF block is damaged: it was dropped" in encoded.warnings) == (target in ("tiff", "avif"))
+
+
 # Formats
+
+
+def test_sixteen_bit_ppm_stays_sixteen_bit():
+    samples = noise(12, 16, dtype=np.uint16)
+    photo = Photo.open(b"P6\n# drawn\n16 12\n65535\n" + samples.astype(">u2").tobytes())
+    assert (photo.mode, photo.warnings) == ("RGB;16", ())
+    hole = box(photo.size, slice(4, 8), slice(4, 8))
+    again = Photo.open(photo.encode(edited(photo, hole), hole).data)
+    assert (again.format, again.mode) == ("PPM", "RGB;16")
+    np.testing.assert_array_equal(again.pixels[~hole], samples[~hole])
+    with pytest.raises(PhotoError, match="truncated PPM"):
+        Photo.open(b"P6 16 12 65535\n" + bytes(99))
+    ten = Photo.open(b"P6 2 1 1023\n" + bytes(12))
+    assert ten.warnings == ("10 bits a channel: read as 8",)
+
+
+@pytest.mark.parametrize(("dtype", "extra", "kept"), [
+    (np.uint8, (0,), "1 further channels (selections, masks) are not kept"),
+    (np.uint8, (0, 0), "2 further channels (selections, masks) are not kept"),
+    (np.uint8, (1,), "premultiplied transparency is not kept: colours that are partly transparent change slightly"),
+    (np.uint8, (2,), ""), (np.uint16, (0,), ""), (np.uint16, (1,), ""), (np.uint16, (2,), ""),
+])  # fmt: skip
+def test_further_channels_of_a_tiff_are_kept_or_said_to_go(dtype, extra, kept):
+    samples, target = noise(20, 24, 3 + len(extra), dtype), io.BytesIO()
+    tifffile.imwrite(target, samples, photometric="rgb", extrasamples=extra, compression="zlib")
+    photo = Photo.open(target.getvalue())
+    assert photo.warnings == ((kept,) if kept else ())
+    hole = box(photo.size, slice(4, 8), slice(4, 8))
+    page = tifffile.TiffFile(io.BytesIO(photo.encode(edited(photo, hole), hole).data)).pages[0]
+    if not kept:
+        assert tuple(map(int, page.extrasamples)) == extra
+        np.testing.assert_array_equal(page.asarray()[~hole], samples[~hole])
+
+
+def test_a_raw_file_is_not_replaced_by_its_preview():
+    target = io.BytesIO()
+    with tifffile.TiffWriter(target) as file:
+        file.write(noise(20, 24), photometric="rgb", subfiletype=1, subifds=1)
+        file.write(noise(200, 240, 1, np.uint16)[..., 0], photometric=32803)
+    with pytest.raises(PhotoError, match="a camera's raw file, of which only a preview"):
+        Photo.open(target.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("primaries", "transfer", "says"), [(9, 16, "PQ"), (9, 18, "HLG"), (12, 13, None), (1, 13, "")]
+)
+def test_colours_that_avif_describes_by_number(primaries, transfer, says):
+    data = save(image_of("RGB", 32, 32), "AVIF")
+    place = data.index(b"colrnclx") + 8
+    data = data[:place] + struct.pack(">HH", primaries, transfer) + data[place + 4 :]
+    if says:
+        with pytest.raises(PhotoError, match=says):
+            Photo.open(data)
+    else:
+        wide = ("colours of a wide gamut without a profile are taken for sRGB",)
+        assert Photo.open(data).warnings == (wide if says is None else ())
 
 
 def test_another_format_on_request():

@@ -61,7 +61,7 @@ def test_options_survive_their_file():
     options = agreed(Options({"seed": 1}, 3), {"seed": 2}, begun=True, again=True, where="out")
     assert options == Options({"seed": 2}, 4)
     assert Options.read(options.encoded, "out") == options
-    assert Options.read(options.encoded).name == options.name
+    assert Options.read(options.encoded, "out").name == options.name
 
 
 # ------------------------------------------------------------------ the output

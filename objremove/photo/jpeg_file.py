@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from objremove.photo import metadata
 
 EOI, SOS, DQT, DHT, DRI, COM = 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xFE
-APP0, APP1, APP2, APP13, APP14 = 0xE0, 0xE1, 0xE2, 0xED, 0xEE
+APP0, APP1, APP2, APP11, APP13, APP14 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE
 FRAMES = {*range(0xC0, 0xD0)} - {DHT, 0xC8, 0xCC}
 BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not stuffing, not a restart, not a fill byte
@@ -129,7 +129,7 @@ class JpegFile:
         if count == 1:
             return "L"
         if count == 4:
-            return "YCCK" if transform == 2 else "CMYK"
+            return "YCCK" if transform else "CMYK"
         if any(s.marker == APP0 and s.payload[:5] == b"JFIF\x00" for s in self.segments):
             return "YCC"
         if transform is not None:
@@ -187,14 +187,15 @@ def without_traces(segments: Sequence[Segment]) -> list[Segment]:
 
 def _without_trace(segment: Segment) -> Segment | None:
     marker, payload = segment.marker, segment.payload
-    if (marker, payload[:5]) == (APP0, b"JFXX\x00") or (marker, payload[:4]) == (APP2, b"MPF\x00"):
+    starts = {APP0: b"JFXX\x00", APP2: b"MPF\x00", APP11: metadata.JUMBF, APP1: metadata.EXTENDED_XMP}
+    if marker in starts and payload.startswith(starts[marker]):
         return None
     if marker == APP0 and payload[:5] == b"JFIF\x00" and len(payload) > 14:
         return Segment(marker, payload[:12] + b"\x00\x00")  # thumbnail of 0 by 0 pixels
     if marker == APP1 and payload.startswith(b"Exif\x00"):
         return Segment(marker, metadata.exif_without_thumbnail(payload))
     if marker == APP1 and payload.startswith(b"http://ns.adobe.com/xap/1.0/\x00"):
-        return Segment(marker, metadata.xmp_without_thumbnails(payload))
+        return Segment(marker, metadata.xmp_without_extension(metadata.xmp_without_thumbnails(payload)))
     signature = b"Photoshop 3.0\x00"
     if marker == APP13 and payload.startswith(signature):
         return Segment(marker, signature + metadata.irb_without_thumbnails(payload[len(signature) :]))

@@ -12,6 +12,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+JUMBF = b"JP"
+"""How an APP11 segment of a JPEG begins that holds boxes of ISO 19566-5: content credentials, with pictures of the photo as it was."""
+EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\x00"
+"""How an APP1 segment begins that goes on with an XMP packet too long for one: whole pictures, depth maps."""
+
 _EXIF_PREFIX = b"Exif\x00\x00"
 _ORIENTATION = 0x0112
 # Where IFD1 says that its picture lies: (offset tag, length tag), as a JPEG or as raw strips (EXIF 2.32, 4.6.4 and 4.6.8).
@@ -118,6 +123,13 @@ def xmp_without_thumbnails(xmp: bytes) -> bytes:
     """The XMP packet without `xmp:Thumbnails`; the freed room becomes white space, so that lengths elsewhere still hold."""
     return re.sub(
         rb"<(xmp|xap):Thumbnails.*?</\1:Thumbnails>", lambda match: b" " * len(match[0]), xmp, flags=re.DOTALL
+    )
+
+
+def xmp_without_extension(xmp: bytes) -> bytes:
+    """The XMP packet without the name of the extension that it goes on in; its length is kept."""
+    return re.sub(
+        rb"xmpNote:HasExtendedXMP\s*=\s*([\"']).*?\1", lambda match: b" " * len(match[0]), xmp, flags=re.DOTALL
     )
 
 

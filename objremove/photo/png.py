@@ -20,8 +20,13 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # What describes the pixels as they are coded; the new file has its own. `tRNS` goes with the mode, which Pillow writes.
 _CODING = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
+CREDENTIALS = b"caBX"
+"""The chunk of content credentials (C2PA), which hold pictures of the photo as it was."""
 _COLOUR_TYPES = {"I;16": 0, "RGB;16": 2, "LA;16": 4, "RGBA;16": 6}
-_XMP = b"XML:com.adobe.xmp\x00"
+_TEXT = (b"tEXt", b"zTXt", b"iTXt")
+_XMP = b"XML:com.adobe.xmp"
+_RAW_PROFILE = b"Raw profile type "
+_MOST_TEXT = 1 << 26  # bytes that a compressed text may have
 _ROWS_AT_ONCE = 256
 
 
@@ -61,10 +66,10 @@ def chunks(data: bytes) -> Iterator[Chunk]:
     raise PhotoError("truncated PNG: the file ends before its last chunk; get a fresh copy")
 
 
-def check_whole(data: bytes) -> None:
-    """Raise `PhotoError` for a PNG that is not whole: decoders return what they have of it, but it could not be written again."""
-    for _ in chunks(data):
-        pass
+def check_whole(data: bytes) -> set[bytes]:
+    """The names of its chunks; `PhotoError` for a PNG that is not whole: decoders return what they have of it, but it could not
+    be written again."""
+    return {chunk.name for chunk in chunks(data)}
 
 
 def deep_mode(data: bytes) -> str | None:
@@ -127,21 +132,83 @@ def with_metadata(encoded: bytes, source: bytes) -> bytes:
 def _ancillary(source: Iterable[Chunk]) -> tuple[list[Chunk], list[Chunk], list[Chunk]]:
     """The source's ancillary chunks that stand before PLTE, before IDAT, and after it."""
     places: tuple[list[Chunk], list[Chunk], list[Chunk]] = ([], [], [])
-    place = 0
-    for chunk in source:
+    place, found = 0, list(source)
+    has_exif = any(chunk.name == b"eXIf" for chunk in found)
+    for chunk in found:
         if chunk.name in (b"PLTE", b"tRNS"):
             place = max(place, 1)
         elif chunk.name == b"IDAT":
             place = 2
-        elif chunk.name not in _CODING and chunk.name not in _ANIMATION:
-            places[place].append(_upright(chunk))
+        elif chunk.name not in (*_CODING, *_ANIMATION, CREDENTIALS):
+            cleaned = _upright(chunk)
+            if cleaned.name != b"eXIf":
+                places[place].append(cleaned)
+            elif chunk.name == b"eXIf" or not has_exif:  # its place is before the pixels, wherever it stood as text
+                places[min(place, 1)].append(cleaned)
     return places
 
 
 def _upright(chunk: Chunk) -> Chunk:
-    """The chunk without thumbnail and with orientation 1, where it is EXIF or uncompressed XMP."""
+    """The chunk without thumbnails and with orientation 1, where it holds EXIF, XMP or Photoshop's resources, as what it is or as text."""
     if chunk.name == b"eXIf":
         return Chunk(chunk.name, metadata.exif_upright(metadata.exif_without_thumbnail(chunk.data)))
-    if chunk.name == b"iTXt" and chunk.data.startswith(_XMP):
-        return Chunk(chunk.name, metadata.xmp_upright(metadata.xmp_without_thumbnails(chunk.data)))
+    if chunk.name not in _TEXT:
+        return chunk
+    keyword, _, rest = chunk.data.partition(b"\x00")
+    try:
+        if keyword == _XMP:
+            return _xmp_chunk(_text(chunk.name, rest))
+        if keyword.startswith(_RAW_PROFILE):
+            return (
+                _plain_profile(keyword.removeprefix(_RAW_PROFILE).lower(), _profile(_text(chunk.name, rest))) or chunk
+            )
+    except (ValueError, IndexError, zlib.error):
+        return chunk  # nobody can read it
     return chunk
+
+
+def _plain_profile(kind: bytes, profile: bytes) -> Chunk | None:
+    """A profile that old programs write as hexadecimal text, as what it is; None for those that show nothing of the photo."""
+    if kind in (b"exif", b"app1") and profile.startswith(b"Exif\x00\x00"):
+        return _upright(Chunk(b"eXIf", profile[6:]))
+    if kind in (b"xmp", b"app1"):
+        return _xmp_chunk(profile.removeprefix(b"http://ns.adobe.com/xap/1.0/\x00"))
+    if kind in (b"8bim", b"iptc"):
+        cleaned = metadata.irb_without_thumbnails(profile)
+        if cleaned == profile:
+            return None
+        lines = b"\n".join(cleaned.hex().encode()[start : start + 72] for start in range(0, 2 * len(cleaned), 72))
+        head = b"\n%s\n%8d\n" % (kind, len(cleaned))
+        return Chunk(b"zTXt", _RAW_PROFILE + kind + b"\x00\x00" + zlib.compress(head + lines + b"\n"))
+    return None
+
+
+def _xmp_chunk(xmp: bytes) -> Chunk:
+    """XMP as the specification of XMP wants it in a PNG: international text, not compressed."""
+    return Chunk(b"iTXt", _XMP + bytes(5) + metadata.xmp_upright(metadata.xmp_without_thumbnails(xmp)))
+
+
+def _text(name: bytes, rest: bytes) -> bytes:
+    """The text of a chunk, unpacked; `rest` is what follows its keyword. `ValueError` or `zlib.error` where it cannot be read."""
+    packed = name == b"zTXt"
+    if name == b"zTXt":
+        rest = rest[1:]
+    elif name == b"iTXt":
+        packed = rest[0] == 1
+        rest = rest[2:].split(b"\x00", 2)[2]
+    if not packed:
+        return rest
+    unpacker = zlib.decompressobj()
+    text = unpacker.decompress(rest, _MOST_TEXT)
+    if not unpacker.eof:
+        raise ValueError("too long, or cut off")
+    return text
+
+
+def _profile(text: bytes) -> bytes:
+    """The bytes of a profile that is written as a name, a length and hexadecimal digits, each on lines of their own."""
+    _, length, digits = text.lstrip(b"\n").split(b"\n", 2)
+    profile = bytes.fromhex(digits.decode("ascii"))
+    if len(profile) != int(length):
+        raise ValueError("cut off")
+    return profile

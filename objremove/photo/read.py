@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from objremove.errors import NoFileError, PhotoError
-from objremove.photo import png, tiff, variants
+from objremove.photo import metadata, png, ppm, tiff, variants
 from objremove.photo.modes import MODES, Layout
 from objremove.types import AnyArray
 
@@ -31,7 +31,10 @@ Transparency = int | bytes | tuple[int, ...] | None
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "GIF", "PPM")
 _ORIENTATION = 0x0112
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_DECODER_ERRORS = (
+_DEEP: dict[str, Any] = {"PNG": png, "TIFF": tiff, "PPM": ppm}
+_HDR = {16: "PQ", 18: "HLG"}
+_SRGB_PRIMARIES = (1, 2)  # BT.709, and none in particular
+DECODER_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -126,13 +129,15 @@ def decode_file(data: bytes, name: str, max_megapixels: float) -> Decoded:
         raise PhotoError(f"{name}: the file is empty")
     image = identify(data, name)
     check_size((image.height, image.width), name, max_megapixels)
+    if image.format == "TIFF" and tiff.is_raw(image, data):
+        raise PhotoError(f"{name}: a camera's raw file, of which only a preview could be read: develop it first")
     try:
         decoded = _decode(image, data)
     except PhotoError as error:
         raise PhotoError(f"{name}: {variants.unsupported(data) or error}") from None
     except MemoryError:
         raise PhotoError(f"{name}: not enough memory for {image.width} x {image.height} pixels") from None
-    except (*_DECODER_ERRORS, Image.DecompressionBombError) as error:
+    except (*DECODER_ERRORS, Image.DecompressionBombError) as error:
         why = variants.unsupported(data) or f"truncated or damaged ({_one_line(error)}); get a fresh copy"
         raise PhotoError(f"{name}: {why}") from None
     finally:
@@ -177,7 +182,7 @@ def identify(data: bytes, name: str) -> Image.Image:
                 return factory(io.BytesIO(data), name)
         except Image.DecompressionBombError as error:
             raise PhotoError(f"{name}: {error}") from None
-        except _DECODER_ERRORS as error:
+        except DECODER_ERRORS as error:
             reason = f" ({_one_line(error)})"
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         return _open_heif(data, name)
@@ -223,15 +228,14 @@ def _decode(image: Image.Image, data: bytes) -> Decoded:
     frames = getattr(image, "n_frames", 1)
     warnings: tuple[str, ...] = (f"{frames} frames: only the first is kept",) if frames > 1 else ()
     kind = image.format
-    # HEIC of newer cameras has more than 8 bits, and Pillow's own formats have no such key; of TIFF Pillow cuts inks.
-    depth = 16 if kind == "TIFF" and tiff.has_deep_inks(image) else image.info.get("bit_depth", 8)
-    if depth > 8:
+    names = png.check_whole(data) if kind == "PNG" else set()
+    deep = _deep_mode(image, data)
+    depth = _depth(image, data)
+    if depth > 8 and deep is None:
         warnings += (f"{depth} bits a channel: read as 8",)
-    if kind == "PNG":
-        png.check_whole(data)
-    deep = png.deep_mode(data) if kind == "PNG" else tiff.deep_mode(image) if kind == "TIFF" else None
+    warnings += (*_unkept(image, names), *_of_colours(image, data))
     if deep is not None:
-        samples = png.read_deep(data, deep) if kind == "PNG" else tiff.read_deep(data, deep)
+        samples = _DEEP[str(kind)].read_deep(data, deep)
         decoded = Decoded(samples, Layout(deep), carried=_carried(image))
         turned = _orientation(image)
     else:
@@ -246,6 +250,60 @@ def _decode(image: Image.Image, data: bytes) -> Decoded:
     return replace(
         decoded, samples=_turned(decoded.samples, turned), format=kind, orientation=turned, warnings=warnings
     )
+
+
+def _deep_mode(image: Image.Image, data: bytes) -> str | None:
+    """The mode of samples that Pillow would cut to 8 bits, and another library reads whole."""
+    if image.format == "TIFF":
+        return tiff.deep_mode(image)
+    return {"PNG": png.deep_mode, "PPM": ppm.deep_mode}.get(image.format or "", lambda _: None)(data)
+
+
+def _depth(image: Image.Image, data: bytes) -> int:
+    """Bits of a sample where Pillow or libheif cut them to 8: in TIFF inks, in PPM colours, in HEIC of newer cameras."""
+    if image.format == "TIFF":
+        return 16 if tiff.has_deep_inks(image) else 8
+    return ppm.depth(data) if image.format == "PPM" else int(image.info.get("bit_depth", 8))
+
+
+def _unkept(image: Image.Image, names: set[bytes]) -> tuple[str, ...]:
+    """What goes because it shows the photo as it was, or vouches for it; `names` are those of a PNG's chunks."""
+    segments: list[tuple[str, bytes]] = getattr(image, "applist", [])
+    tags: Any = getattr(image, "tag_v2", {})
+    credentials = any(name == "APP11" and body.startswith(metadata.JUMBF) for name, body in segments)
+    notes = {
+        "content credentials (C2PA) are not kept: they vouch for the photo as it was": credentials
+        or png.CREDENTIALS in names
+        or tiff.CREDENTIALS in tags,
+        "extended XMP is not kept: it may show the photo as it was": any(
+            name == "APP1" and body.startswith(metadata.EXTENDED_XMP) for name, body in segments
+        ),
+        "Photoshop's layers are not kept: they show the photo as it was": tiff.LAYERS in tags,
+    }
+    return tuple(note for note, holds in notes.items() if holds) + tiff.lost_channels(image)
+
+
+def _of_colours(image: Image.Image, data: bytes) -> tuple[str, ...]:
+    """What becomes of colours that the file itself describes by number (nclx of ISO 23091-2), not by a profile.
+
+    Raises:
+        PhotoError: they are of high dynamic range, which 8 bits as they are cannot show.
+    """
+    if image.format not in ("AVIF", "HEIF") or image.info.get("icc_profile"):
+        return ()
+    known = image.info.get("nclx_profile") if image.format == "HEIF" else None
+    place = data.find(b"colrnclx") if image.format == "AVIF" else -1
+    if known:
+        primaries, transfer = int(known["color_primaries"]), int(known["transfer_characteristics"])
+    elif place >= 0 and place + 12 <= len(data):
+        primaries, transfer = struct.unpack_from(">HH", data, place + 8)
+    else:
+        return ()
+    if transfer in _HDR:
+        raise PhotoError(
+            f"colours of high dynamic range ({_HDR[transfer]}) are not supported; convert the photo to sRGB first"
+        )
+    return () if primaries in _SRGB_PRIMARIES else ("colours of a wide gamut without a profile are taken for sRGB",)
 
 
 def _turned(samples: AnyArray, orientation: int) -> AnyArray:
@@ -281,7 +339,7 @@ def _palette(image: Image.Image) -> AnyArray:
 def _orientation(image: Image.Image) -> int:
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
-    except _DECODER_ERRORS:
+    except DECODER_ERRORS:
         return 1  # an EXIF block that cannot be parsed turns nothing, in any viewer
     return orientation if orientation in range(1, 9) else 1
 
@@ -292,8 +350,8 @@ def _carried(image: Image.Image) -> Carried:
     exif = info.get("exif") or b""
     if not exif:  # TIFF tags, and the raw profile of old PNG files
         try:
-            exif = image.getexif().tobytes() if len(image.getexif()) else b""
-        except _DECODER_ERRORS:
+            exif = tiff.without_traces(image.getexif()).tobytes() if len(image.getexif()) else b""
+        except DECODER_ERRORS:
             exif = b""
     xmp = info.get("xmp") or b""
     return Carried(

@@ -14,9 +14,16 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from objremove.errors import PhotoError
+from objremove.photo import metadata
 from objremove.types import AnyArray
 
 _BITS, _PHOTOMETRIC, _SAMPLES, _RGB = 258, 262, 277, 2
+_PART_OF_MORE, _EXTRA, _SUB_PAGES, _DNG = 254, 338, 330, 50706
+_PREMULTIPLIED = 1
+_RESOURCES = 34377
+LAYERS, CREDENTIALS = 37724, 52545
+"""Tags of Photoshop's layers and of content credentials (C2PA)."""
+
 _MODES = {3: "RGB;16", 4: "RGBA;16"}
 # Codecs that tifffile has without further packages, by the names that Pillow gives them.
 _COMPRESSIONS = {"raw": None, "tiff_adobe_deflate": "zlib", "tiff_deflate": "zlib"}
@@ -34,6 +41,45 @@ def deep_mode(image: Image.Image) -> str | None:
 def has_deep_inks(image: Image.Image) -> bool:
     """Whether a TIFF that Pillow opened has 16-bit CMYK, which it cuts to 8 bits."""
     return image.mode == "CMYK" and max(getattr(image, "tag_v2", {}).get(_BITS, (8,))) > 8
+
+
+def is_raw(image: Image.Image, data: bytes) -> bool:
+    """Whether a TIFF that Pillow opened is a camera's raw file: its first page is a preview, what the sensor saw lies elsewhere."""
+    tags: Any = getattr(image, "tag_v2", {})
+    is_preview = bool(int(tags.get(_PART_OF_MORE, 0)) & 1)
+    return _DNG in tags or (is_preview and _SUB_PAGES in tags) or data[8:10] == b"CR"
+
+
+def lost_channels(image: Image.Image) -> tuple[str, ...]:
+    """What Pillow does not give of the channels of a TIFF that it opened."""
+    tags: Any = getattr(image, "tag_v2", {})
+    count, extra = int(tags.get(_SAMPLES, 1)), tuple(tags.get(_EXTRA, ()))
+    deep = deep_mode(image)
+    given = count if deep else len(image.getbands())
+    lost = (f"{count - given} further channels (selections, masks) are not kept",) if count > given else ()
+    if not deep and _PREMULTIPLIED in extra and image.mode == "RGBA":
+        return (*lost, "premultiplied transparency is not kept: colours that are partly transparent change slightly")
+    return lost
+
+
+def extra_samples(data: bytes) -> tuple[int, ...]:
+    """What a TIFF says of the channels beyond its colours: 0 nothing, 1 alpha that the colours are multiplied by, 2 alpha."""
+    with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+        tags: Any = getattr(image, "tag_v2", {})
+        return tuple(int(kind) for kind in tags.get(_EXTRA, ()))
+
+
+def without_traces(exif: Image.Exif) -> Image.Exif:
+    """Tags without what shows the photo as it was: layers, credentials, thumbnails among Photoshop's resources."""
+    if not {LAYERS, CREDENTIALS, _RESOURCES} & set(exif):
+        return exif
+    cleaned = Image.Exif()
+    cleaned.load(exif.tobytes())
+    for tag in (LAYERS, CREDENTIALS):
+        cleaned.pop(tag, None)
+    if isinstance(cleaned.get(_RESOURCES), bytes):
+        cleaned[_RESOURCES] = metadata.irb_without_thumbnails(cleaned[_RESOURCES])
+    return cleaned
 
 
 def read_deep(data: bytes, mode: str) -> AnyArray:
@@ -96,9 +142,9 @@ def _entries(data: bytes, start: int, order: str) -> dict[int, bytes]:
 
 
 def encode_deep(
-    samples: AnyArray, compression: str | None, icc: bytes, dpi: tuple[float, float] | None
+    samples: AnyArray, compression: str | None, icc: bytes, dpi: tuple[float, float] | None, extra: tuple[int, ...] = ()
 ) -> tuple[bytes, tuple[str, ...]]:
-    """A TIFF of (H, W, 3 or 4) uint16 samples and what could not be kept of the source's compression."""
+    """A TIFF of (H, W, 3 or 4) uint16 samples and what could not be kept of the source's compression; `extra`: see `extra_samples`."""
     import tifffile
 
     known = (compression or "raw") in _COMPRESSIONS
@@ -112,7 +158,7 @@ def encode_deep(
         iccprofile=icc or None,
         resolution=dpi,
         resolutionunit="INCH" if dpi else None,
-        extrasamples=["unassalpha"] if samples.shape[2] == 4 else None,
+        extrasamples=(extra or ("unassalpha",)) if samples.shape[2] == 4 else None,
         metadata=None,
         software=False,
     )

@@ -7,7 +7,6 @@ photo has (transparency, 16 bits, ink separations), it is reduced as little as p
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,9 +15,9 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from objremove.errors import PhotoError, UsageError
-from objremove.photo import metadata, png, tiff
+from objremove.photo import metadata, png, ppm, tiff
 from objremove.photo.modes import Layout, luma, to_rgb
-from objremove.photo.read import Carried, Transparency
+from objremove.photo.read import DECODER_ERRORS, Carried, Transparency
 from objremove.types import AnyArray, Mask
 
 _NAMES = {
@@ -40,11 +39,12 @@ _MODES = {
     "AVIF": ("L", "RGB", "RGBA"),
     "BMP": ("1", "L", "P", "RGB"),  # Pillow's BMP of RGBA has a fourth byte that readers ignore
     "GIF": ("1", "L", "P", "RGB", "RGBA"),
-    "PPM": ("1", "L", "RGB", "I;16"),
+    "PPM": ("1", "L", "RGB", "I;16", "RGB;16"),
     "HEIF": ("RGB", "RGBA"),
 }
 _MARKED = ("1", "L", "I;16", "RGB", "RGB;16")  # modes in which one colour may be marked as transparent
 _KEEPS_MARKS = {"PNG": (*_MARKED, "P"), "GIF": ("1", "L", "P")}  # modes with marks, of the colour or in the palette
+_DAMAGED_EXIF = "the EXIF block is damaged: it was dropped"
 _QUALITY = {"JPEG": 95, "WEBP": 95, "AVIF": 90, "HEIF": 90}
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 # Tags that describe how the source's samples lie in its file, and its orientation; the new file has its own.
@@ -308,7 +308,12 @@ def _lossy_note(job: Job, name: str) -> tuple[str, ...]:
 
 def _write_avif(job: Job) -> tuple[bytes, tuple[str, ...]]:
     options = {"icc_profile": job.carried.icc, "exif": job.carried.exif, "xmp": job.carried.xmp}
-    return _saved(job, "AVIF", quality=job.quality, subsampling="4:4:4", **options), _lossy_note(job, "AVIF")
+    notes = _lossy_note(job, "AVIF")
+    try:
+        Image.Exif().load(job.carried.exif)  # Pillow looks for the orientation there
+    except DECODER_ERRORS:
+        options, notes = {**options, "exif": b""}, (*notes, _DAMAGED_EXIF)
+    return _saved(job, "AVIF", quality=job.quality, subsampling="4:4:4", **options), notes
 
 
 def _write_heif(job: Job) -> tuple[bytes, tuple[str, ...]]:
@@ -330,7 +335,8 @@ def _write_tiff(job: Job) -> tuple[bytes, tuple[str, ...]]:
     dpi = None if job.source else carried.dpi  # a TIFF's own density is among its tags
     notes: tuple[str, ...] = ()
     if job.layout.mode in ("RGB;16", "RGBA;16"):
-        data, notes = tiff.encode_deep(job.samples, compression, carried.icc, dpi)
+        extra = tiff.extra_samples(job.source) if job.source else ()
+        data, notes = tiff.encode_deep(job.samples, compression, carried.icc, dpi, extra)
     else:
         if compression in _LOSSY_TIFF:
             notes = (f"{compression} compression inside the TIFF became deflate, which keeps every other pixel",)
@@ -338,8 +344,8 @@ def _write_tiff(job: Job) -> tuple[bytes, tuple[str, ...]]:
         data = _saved(job, "TIFF", compression=compression, icc_profile=carried.icc, dpi=dpi)
     try:
         return tiff.with_tags(data, _tiff_tags(carried)), notes
-    except (struct.error, TypeError, ValueError, KeyError, AttributeError):
-        return data, (*notes, "the EXIF block is damaged: it was dropped")
+    except (*DECODER_ERRORS, AttributeError):
+        return data, (*notes, _DAMAGED_EXIF)
 
 
 def _tiff_tags(carried: Carried) -> dict[int, Any]:
@@ -367,7 +373,7 @@ def _write_gif(job: Job) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _write_ppm(job: Job) -> tuple[bytes, tuple[str, ...]]:
-    return _saved(job, "PPM"), ()
+    return ppm.encode_deep(job.samples) if job.layout.mode == "RGB;16" else _saved(job, "PPM"), ()
 
 
 _WRITERS: dict[str, Callable[[Job], tuple[bytes, tuple[str, ...]]]] = {
