@@ -111,13 +111,13 @@ def task(**fields):
     return Task(HOW, REQUEST, MODELS, "memory://out", **fields)
 
 
-def go(settings=None, *, only=None, options=None, **fields):
+def go(settings=None, *, only=None, options=None, inputs=("memory://in",), **fields):
     """A run as the driver and one worker do it, without Ray between them; with `only`, the worker gets so many units."""
     settings, mine = settings or Settings(batch=4), task(**fields)
     output = Folder(mine.output)
     ledger = Ledger(output, begin(output, options or {}, again=settings.again, overwrite=settings.overwrite))
     known = Known.read(ledger, retry_failed=settings.retry_failed)
-    plan = make_plan(find_inputs(["memory://in"], mine), known, settings)
+    plan = make_plan(find_inputs(inputs, mine), known, settings)
     worker = Worker(Task(**{**vars(mine), "run": ledger.run, "batch": settings.batch}))
     news = [one for unit in plan.units[:only] for one in worker({"unit": [encoded(unit)]})]
     assert not any(one["error"][0] for one in news)
@@ -320,6 +320,22 @@ def test_results_that_no_line_names_any_more_are_removed(store):
     assert lines["tree/3.png"]["output"] is None
     named = {line["output"][kind] for line in lines.values() if line.get("output") for kind in ("path", "mask")}
     assert {f"/out/{name}" for name in named} == before - gone
+
+
+def test_a_second_folder_takes_no_name_of_the_first_ones_results(store):
+    fill(store)
+    go()
+    before = {path: store.cat_file(path) for path in results(store)}
+    store.pipe_file("/2024/tree/3.png", picture(5))
+    store.pipe_file("/2024/tree/new.png", picture(6))
+    with pytest.raises(
+        UsageError, match=r"^tree/3\.png in the output was made of memory:///?in/tree/3\.png, not of memory"
+    ):
+        go(inputs=("memory://2024",))
+    assert {path: store.cat_file(path) for path in results(store)} == before
+    go(Settings(batch=4, overwrite=True), inputs=("memory://2024",))
+    lines = {line["photo"]: line["source"]["path"] for line in report(store.cat_file("/out/report.jsonl"))}
+    assert lines["tree/3.png"].endswith("/2024/tree/3.png")
 
 
 def test_a_row_whose_redo_fails_keeps_no_result(store, monkeypatch):

@@ -184,12 +184,14 @@ class Known:
     Attributes:
         units: the names of all files of each unit.
         photos: (size, time of change, tag) and status of single photos, by name; the last word counts.
+        made_of: where the photo was that a result was made of, by the photo's name.
         generation: the number of this run among those of the same options.
         withdrawn: lines that were removed, so that their photos are done again.
     """
 
     units: dict[str, list[str]]
     photos: dict[str, tuple[tuple[int, int | None, str], str]] = field(default_factory=dict)
+    made_of: dict[str, str] = field(default_factory=dict)
     generation: int = 0
     withdrawn: list[dict[str, Any]] = field(default_factory=list)
 
@@ -217,6 +219,8 @@ class Known:
             source = fields["source"]
             state = source["size"], source["mtime_ns"], source.get("tag", "")
             known.photos[fields["photo"]] = state, fields["status"]
+            if fields["output"]:
+                known.made_of[fields["photo"]] = source["path"]
         numbers = [int(unit.split("-")[1]) for unit in known.units if unit.startswith("p-")]
         known.generation = max(numbers, default=-1) + 1
         return known

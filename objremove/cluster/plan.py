@@ -11,6 +11,7 @@ from objremove.cluster.listing import find_files
 from objremove.cluster.sources import File, Unit
 from objremove.cluster.storage import Folder
 from objremove.cluster.worker import Task
+from objremove.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Settings:
         limit: so many photos at most; None: all.
         retry_failed: photos that failed before are tried again.
         again: everything is done anew.
-        overwrite: the output may hold files that no run made.
+        overwrite: the output may hold files that no run made, and results of other photos may be replaced.
     """
 
     batch: int = 32
@@ -83,11 +84,20 @@ def find_inputs(inputs: Sequence[str], task: Task) -> Inputs:
 
 
 def make_plan(inputs: Inputs, known: Known, settings: Settings) -> Plan:
-    """What is left to do of the inputs."""
+    """What is left to do of the inputs.
+
+    Raises:
+        UsageError: a result would be replaced that was made of another photo of the same name.
+    """
     files = inputs.files
     photos = [file for file in files if file.kind == "photos"]
     shards = [Unit.of_shard(file) for file in files if file.kind != "photos"]
     todo = [file for file in photos if not known.is_settled(file, retry_failed=settings.retry_failed)]
+    for file in () if settings.overwrite else todo:
+        if (place := known.made_of.get(file.name, file.url)) != file.url:
+            raise UsageError(
+                f"{file.name} in the output was made of {place}, not of {file.url}: name another --output, or add --overwrite"
+            )
     chosen = todo[: settings.limit]
     unfinished = [unit for unit in shards if not known.covered(unit).complete]
     if settings.limit is not None:
