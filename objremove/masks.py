@@ -204,7 +204,9 @@ def _as_array(mask: Any) -> Any:
     """A tensor, whose channels come first, as an array; anything else as it is."""
     if not hasattr(mask, "detach"):
         return mask
-    array = mask.detach().cpu().numpy()
+    values = mask.detach().cpu()
+    # NumPy has no bfloat16.
+    array = (values.float() if values.is_floating_point() and values.element_size() < 4 else values).numpy()
     return array[0] if array.ndim == 3 and array.shape[0] == 1 else array
 
 

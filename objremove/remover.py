@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -90,6 +91,8 @@ class Remover:
         check("seed", seed, Integral, lambda value: 0 <= value < 2**31, f"a whole number from 0 to {2**31 - 1}")
         check("threads", threads, Integral, lambda value: value >= 1, "1 or more", optional=True)
         check("max_megapixels", max_megapixels, Real, lambda value: value > 0, "a number above 0")
+        check("device", device, str, lambda value: True, "a name such as cpu or cuda:0")
+        check("precision", precision, str, lambda value: True, "auto, fp32 or bf16")
         for purpose, name in (("segmenter", segmenter), ("prompter", prompter), ("inpainter", inpainter)):
             known = "a name of `objremove models list`, or a weight file"
             check(purpose, name, (str, os.PathLike), lambda value: True, known)
@@ -110,7 +113,8 @@ class Remover:
                 f"{', '.join(said)} beside a shelf: its models were chosen when it was made; leave out either"
             )
         self.shelf = shelf or Shelf(**models, threads=threads)
-        self.confidence, self.dilate, self.feather = confidence, Dilation.parse(dilate), feather
+        self.confidence, self.dilate = confidence, Dilation.parse(dilate)
+        self.feather = None if feather is None else int(feather)
         self.refine_masks, self.max_megapixels, self.threads = refine_masks, max_megapixels, threads
         self.second_look = second_look
         if refine_masks and self.shelf.prompter_name == EMBEDDED_PROMPTER:
@@ -373,14 +377,17 @@ class Remover:
         return self.shelf.segmenter().classes if any(says_all(request) for request in requests) else ()
 
 
-def _results(outcomes: Iterator[Outcome[None]], errors: Literal["raise", "yield"]) -> Iterator[Result | Exception]:
-    for outcome in outcomes:
-        if outcome.result is not None:
-            yield outcome.result
-        elif errors == "raise":
-            raise outcome.failure
-        else:
-            yield outcome.failure
+def _results(
+    outcomes: Generator[Outcome[None], None, None], errors: Literal["raise", "yield"]
+) -> Iterator[Result | Exception]:
+    with closing(outcomes):  # now, and not when somebody lets go of the error
+        for outcome in outcomes:
+            if outcome.result is not None:
+                yield outcome.result
+            elif errors == "raise":
+                raise outcome.failure
+            else:
+                yield outcome.failure
 
 
 def remove(photo: PhotoLike, remove: str | int | Iterable[str | int] = (), **options: Any) -> Result:

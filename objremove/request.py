@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from PIL.Image import Image
+
 from objremove.instances import Instance
 from objremove.types import AnyArray
 
@@ -43,7 +45,7 @@ class Request:
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, [getattr(self, name)])
         for name in ("masks", "keep_masks"):
-            if getattr(getattr(self, name), "ndim", None) == 2:
+            if getattr(getattr(self, name), "ndim", None) == 2 or isinstance(getattr(self, name), Image):
                 object.__setattr__(self, name, [getattr(self, name)])
         for field in fields(self):
             value = getattr(self, field.name)

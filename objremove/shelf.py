@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from objremove import inpainting, models, segmentation
@@ -37,6 +37,12 @@ PROMPTERS = ("sam_vit_h", "sam_vit_l", "sam_vit_b")
 INPAINTERS = ("big-lama", "big-lama-torchscript", EMBEDDED_INPAINTER)
 """What `auto` prefers, best first, of the weights that are already on this machine."""
 
+_AUTO = {
+    "segmenter": (SEGMENTERS, EMBEDDED_SEGMENTER),
+    "prompter": (PROMPTERS, EMBEDDED_PROMPTER),
+    "inpainter": (INPAINTERS, EMBEDDED_INPAINTER),
+}
+
 
 class Shelf:
     """Loads the models that are named, or the best that are here.
@@ -67,6 +73,7 @@ class Shelf:
         self._device, self._precision = device, precision
         self._offline, self._threads, self._seed, self._on_download = offline, threads, seed, on_download
         self._loaded: dict[tuple[str, str], Any] = {}
+        self._chosen: dict[tuple[str, frozenset[str]], str] = {}
         self._hashes: dict[int, tuple[str, str | None]] = {}
         self._locks = {kind: threading.Lock() for kind in self._names}
 
@@ -92,17 +99,13 @@ class Shelf:
 
     def segmenter(self, labels: Iterable[str] = ()) -> Segmenter:
         """The segmenter that was named, or the best one here that knows every label (else the best one here)."""
-        name = self._names["segmenter"]
-        if name == "auto":
-            name = _best(SEGMENTERS, labels) or _best(SEGMENTERS) or EMBEDDED_SEGMENTER
-        segmenter: Segmenter = self._once("segmenter", name)
+        segmenter: Segmenter = self._once("segmenter", self._choice("segmenter", frozenset(labels)))
         return segmenter
 
     @property
     def prompter_name(self) -> str:
         """The prompter that `prompter` answers."""
-        name = self._names["prompter"]
-        return (_best(PROMPTERS) or EMBEDDED_PROMPTER) if name == "auto" else name
+        return self._choice("prompter")
 
     def prompter(self) -> Prompter:
         """The prompter that was named, or the best one here."""
@@ -111,22 +114,29 @@ class Shelf:
 
     def inpainter(self) -> Inpainter:
         """The inpainter that was named, or the best one here."""
-        name = self._names["inpainter"]
-        inpainter: Inpainter = self._once(
-            "inpainter", _best(INPAINTERS) or EMBEDDED_INPAINTER if name == "auto" else name
-        )
+        inpainter: Inpainter = self._once("inpainter", self._choice("inpainter"))
         return inpainter
 
     def identity(self, model: Segmenter | Prompter | Inpainter) -> tuple[str, str | None]:
         """The name that a model of this shelf was asked for by, and the SHA-256 of its weight file; None without one."""
         return self._hashes[id(model)]
 
+    def _choice(self, kind: str, labels: frozenset[str] = frozenset()) -> str:
+        """The name that was given, or what `auto` stands for: settled at the first use, whatever comes to this machine later."""
+        name = self._names[kind]
+        if name != "auto":
+            return name
+        if (kind, labels) not in self._chosen:
+            names, embedded = _AUTO[kind]
+            self._chosen.setdefault((kind, labels), _best(names, labels) or _best(names) or embedded)
+        return self._chosen[kind, labels]
+
     def _once(self, kind: str, name: str) -> Any:
         """Load a model at its first use; other threads wait for it."""
         with self._locks[kind]:
             if (kind, name) not in self._loaded:
                 model = self._load(kind, name)
-                path = models.locate(name) if name in models.REGISTRY or Path(name).exists() else None
+                path = models.locate(name) if name in models.REGISTRY or os.path.exists(name) else None
                 self._hashes[id(model)] = (name, models.sha256(path) if path and path.is_file() else None)
                 self._loaded[kind, name] = model
             return self._loaded[kind, name]

@@ -64,12 +64,11 @@ def _filled_alpha(alpha: AnyArray | None, hole: Mask) -> AnyArray | None:
     """Alpha continued into the hole from around it: what stood before transparency leaves transparency behind."""
     if alpha is None or alpha.min() == alpha.max():
         return alpha
-    import cv2
+    from objremove.inpainting.classical import diffused
 
     rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
     area = np.s_[max(0, rows[0] - 8) : rows[-1] + 9, max(0, columns[0] - 8) : columns[-1] + 9]
     filled = alpha.copy()
-    # One channel of 8 or 16 bits: OpenCV's diffusion takes both.
-    around = cv2.inpaint(np.ascontiguousarray(alpha[area]), hole[area].astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    around = diffused(np.ascontiguousarray(alpha[area]), hole[area].astype(np.uint8), 3)
     filled[area] = np.where(hole[area], around, alpha[area])
     return filled

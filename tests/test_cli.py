@@ -442,6 +442,59 @@ def test_detect_reads_standard_input_and_may_look_once(photo, monkeypatch, capsy
     assert "-: 4 found\n" in err
 
 
+def as_a_process(*arguments, **streams):
+    command = [sys.executable, "-m", "objremove", "--inpainter", "telea", *map(str, arguments)]
+    return subprocess.run(command, check=False, timeout=60, **streams)
+
+
+@pytest.fixture
+def mask(tmp_path):
+    path, pixels = tmp_path / "mask.png", np.zeros((180, 240), np.uint8)
+    pixels[60:90, 80:120] = 255
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals here")
+def test_json_goes_to_standard_output_although_a_terminal_shows_the_bar(photo, mask):
+    leader, follower = os.openpty()
+    ended = as_a_process("--mask", mask, photo, "--json", stdout=subprocess.PIPE, stderr=follower)
+    os.close(follower)
+    os.close(leader)
+    assert ended.returncode == 0
+    assert json.loads(ended.stdout)["output"].endswith("photo.removed.jpg")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closed by the shell")
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
+def test_closed_standard_streams_are_led_to_nowhere(photo, mask, closed):
+    def close():
+        for number in closed:
+            os.close(number)
+
+    assert as_a_process("--mask", mask, photo, preexec_fn=close).returncode == 0
+    assert (photo.parent / "photo.removed.jpg").exists()
+
+
+def test_whatever_one_photo_does_the_others_are_done(photo, tmp_path, monkeypatch, capsys):
+    from objremove.inpainting.classical import ClassicalInpainter
+
+    real, calls = ClassicalInpainter.fill, []
+
+    def fill(self, windows, holes):
+        calls.append(len(windows))
+        if len(calls) == 1:
+            raise ZeroDivisionError("a fault of its own")
+        return real(self, windows, holes)
+
+    monkeypatch.setattr(ClassicalInpainter, "fill", fill)
+    other = tmp_path / "other.jpg"
+    other.write_bytes(photo.read_bytes())
+    assert remove("--remove", "person", photo, other) == 3
+    assert (tmp_path / "other.removed.jpg").exists()
+    assert "photo.jpg: a fault of its own" in capsys.readouterr().err
+
+
 def test_tables_in_a_pipe_have_a_line_for_each_row(capsys):
     assert run(["classes"]) == 0
     names = capsys.readouterr().out.splitlines()

@@ -328,6 +328,12 @@ class TestCommands:
         sheet = cv2.imread(str(tmp_path / "out" / "contact-sheet.png"))
         assert sheet.shape[1] == 4 * 256
 
+    def test_a_folder_that_cannot_be_written_is_said_before_anything_is_done(self, photos: Path, tmp_path: Path):
+        (tmp_path / "notes.txt").write_text("a file")
+        for out in (tmp_path / "notes.txt", tmp_path / "notes.txt" / "below"):
+            with pytest.raises(UsageError, match=r"notes\.txt is no folder that can be written to"):
+                self.filling(photos, out)
+
     def test_filling_repeats_itself(self, photos: Path, tmp_path: Path):
         tables = []
         for out in (tmp_path / "first", tmp_path / "again"):

@@ -107,6 +107,40 @@ def test_small_windows_are_filled_alike_in_every_thread(name, height):
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
+@pytest.mark.parametrize("size", [(1, 200), (200, 1), (2, 90)])
+def test_lines_of_pixels_are_filled_alike_every_time(name, size):
+    pixels, mask = photo(*size), np.zeros(size, bool)
+    mask.reshape(-1)[40:70] = True
+    fills = [fill_hole(pixels, Hole.hard(mask), load_classical(name)).pixels.tobytes() for _ in range(12)]
+    assert len(set(fills)) == 1
+
+
+@pytest.mark.parametrize("where", [np.s_[:, :2700], np.s_[:, 300:], np.s_[:, :1400], np.s_[:, 1:]])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_long_hole_is_filled_from_where_something_is_known(where, turned):
+    pixels = np.full((20, 3000, 3), 60, np.uint8)
+    mask = np.zeros((20, 3000), bool)
+    mask[where] = True
+    pixels[mask] = 250
+    if turned:
+        pixels, mask = np.ascontiguousarray(pixels.swapaxes(0, 1)), np.ascontiguousarray(mask.T)
+    inpainter = Mean()  # which asserts that every window has known pixels
+    assert (fill_hole(pixels, Hole.hard(mask), inpainter).pixels == 60).all()
+    assert len(inpainter.seen) > 1
+
+
+def test_a_figure_on_transparency_has_nothing_to_be_filled_from_and_is_filled():
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 500, 3), dtype=np.uint8)
+    seen, mask = np.zeros((300, 500), bool), np.zeros((300, 500), bool)
+    seen[90:210, 60:180] = seen[90:210, 330:450] = True
+    mask[80:220, 320:460] = True
+    inpainter = Mean(sharp_width=20, window_side=512)
+    filled = fill_hole(pixels, Hole.hard(mask), inpainter, hidden=~seen).pixels
+    assert np.array_equal(filled[~mask], pixels[~mask])
+    assert (filled[mask] != pixels[mask]).any()
+
+
+@pytest.mark.parametrize("name", CLASSICAL)
 @pytest.mark.parametrize("size", [(1, 2), (2, 1), (5, 3), (9, 200)])
 def test_classical_inpainters_take_tiny_windows(name, size):
     pixels = photo(*size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import http.server
@@ -12,6 +13,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -311,6 +313,24 @@ class TestFetch:
             (home / name / "download").write_bytes(b"half")
         models.fetch("toy")
         assert [path.name for path in home.iterdir() if path.is_dir()] == [".fetch-other.bin-abc"]
+
+    def test_a_read_only_folder_keeps_no_record(self, home: Path, register, monkeypatch: pytest.MonkeyPatch):
+        register("https://example.org/toy.bin")
+        home.mkdir()
+        (home / "toy.bin").write_bytes(WEIGHTS)
+        refused = OSError(errno.EROFS, "Read-only file system")
+        for step in ("write_text", "unlink"):
+            monkeypatch.setattr(Path, step, Mock(side_effect=refused))
+        assert models.checked_path("toy") == home / "toy.bin"
+
+    def test_a_folder_that_may_not_be_searched_has_no_weights(
+        self, home: Path, register, monkeypatch: pytest.MonkeyPatch
+    ):
+        register("https://example.org/toy.bin")
+        monkeypatch.setattr(Path, "is_file", Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
+        assert models.locate("toy") is None
+        with pytest.raises(UsageError, match="unknown model"):
+            models.locate("x" * 300)
 
     def test_a_folder_that_cannot_be_written_is_a_model_error(
         self, server: Server, tmp_path: Path, register, monkeypatch: pytest.MonkeyPatch

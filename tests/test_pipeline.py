@@ -249,6 +249,26 @@ def test_threads_are_shared_out_and_given_back(remover):
         run(remover, [], workers=0)
 
 
+def test_overlapping_runs_give_threads_back_together(remover):
+    import cv2
+
+    before = cv2.getNumThreads()
+    one, other = (run(remover, jobs(photos(3)), workers=2) for _ in range(2))
+    next(one)
+    next(other)
+    one.close()
+    assert next(other)
+    other.close()
+    assert cv2.getNumThreads() == before
+
+
+def test_a_map_that_fails_leaves_no_worker(remover):
+    with pytest.raises(PhotoError) as caught:
+        list(remover.map([scene(), b"no photo", scene()], "person"))
+    assert not workers_alive(), "while somebody holds the error"
+    assert caught.value
+
+
 def test_ready_masks_and_instances_need_no_segmenter(remover):
     (picture,) = photos(1)
     person, car = (remover.find(picture, label)[0] for label in ("person", "car"))

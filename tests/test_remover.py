@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import objremove
+from objremove import models
 from objremove.errors import PhotoError, UsageError
 from objremove.instances import Instance
 
@@ -338,6 +339,7 @@ def test_photos_that_are_none(remover, tmp_path):
 @pytest.mark.parametrize(
     "arguments",
     [
+        *({"device": None}, {"precision": 16}),
         *({"confidence": 2}, {"confidence": "high"}, {"feather": -1}, {"feather": 1.5}, {"threads": 0}),
         *({"dilate": "lots"}, {"precision": "fp8"}, {"max_megapixels": 0}, {"seed": None}, {"segmenter": None}),
     ],
@@ -345,6 +347,31 @@ def test_photos_that_are_none(remover, tmp_path):
 def test_arguments_that_mean_nothing(arguments):
     with pytest.raises(UsageError):
         objremove.Remover(inpainter="telea", **arguments).fill(scene(), np.eye(180, 240, dtype=bool))
+
+
+def test_numbers_and_masks_of_other_libraries(remover, tmp_path):
+    mask = np.zeros((180, 240), bool)
+    mask[60:90, 80:120] = True
+    expected = objremove.Remover(inpainter="telea", feather=3).fill(scene(), mask, dilate=6)
+    result = objremove.Remover(inpainter="telea", feather=np.uint8(3)).fill(scene(), mask, dilate=6)
+    assert np.array_equal(result.image, expected.image)
+    for own in (torch.from_numpy(mask).to(torch.bfloat16), Image.fromarray(mask)):
+        assert np.array_equal(remover(scene(), masks=own).mask, remover(scene(), masks=mask).mask)
+    for quality in (0, 101):
+        with pytest.raises(UsageError, match=r"take 1\.\.100"):
+            result.save(tmp_path / "x.jpg", quality=quality)
+
+
+def test_auto_is_settled_at_the_first_use(tmp_path, monkeypatch):
+    monkeypatch.setenv("OBJREMOVE_HOME", str(tmp_path))
+    mask = np.zeros((180, 240), bool)
+    mask[60:90, 80:120] = True
+    remover = objremove.Remover()
+    first = remover.fill(scene(), mask).models
+    (tmp_path / "big-lama" / "models").mkdir(parents=True)
+    (tmp_path / "big-lama" / "models" / "best.ckpt").write_bytes(b"x")
+    assert models.locate("big-lama")
+    assert remover.fill(scene(), mask).models == first
 
 
 def test_unknown_models_are_named_with_what_there_is():

@@ -102,6 +102,11 @@ def test_neighbouring_holes_are_filled_in_one_window():
     assert len(plan_windows(find_parts(hole), hole.shape, LAMA)) == 1
 
 
+@pytest.mark.parametrize(("modulo", "quantum"), [(1, 64), (8, 64), (48, 96), (128, 128)])
+def test_sides_are_multiples_of_what_the_inpainter_wants(modulo, quantum):
+    assert Limits(100, 10**6, 512, modulo).quantum == quantum
+
+
 def test_no_hole_no_windows():
     assert plan_windows(find_parts(np.zeros((50, 70), bool)), (50, 70), LAMA) == []
 

@@ -98,7 +98,8 @@ class Speaker:
 
         amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
         columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True) as bar:
+        # Results go to standard output while it is shown: rich would bring them to its own console.
+        with Progress(*columns, console=self.console, transient=True, redirect_stdout=False) as bar:
             task = bar.add_task(title, total=None, visible=False)
 
             def step(done: int, total: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -199,6 +200,9 @@ def _prepare(out: Path, *, overwrite: bool, quiet: bool) -> Speaker:
     if missing:
         raise UsageError(f"evaluation needs {' and '.join(missing)}: pip install 'objremove[eval]'")
     check_replaceable(out / "report.md", overwrite=overwrite)
+    place = next(folder for folder in (out, *out.absolute().parents) if os.path.lexists(folder))
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):  # said now, and not after hours
+        raise UsageError(f"--out {out}: {place} is no folder that can be written to: name another")
     return options.speaker(quiet, 0)
 
 

@@ -103,7 +103,7 @@ def _bar(speaker: Speaker, total: int | None) -> Any:
 
     state = TextColumn("{task.fields[state]}")
     columns = (TextColumn("photos"), BarColumn(), MofNCompleteColumn(), state, TimeRemainingColumn())
-    bar = Progress(*columns, console=speaker.console, transient=True)
+    bar = Progress(*columns, console=speaker.console, transient=True, redirect_stdout=False)
     bar.add_task("photos", total=total, state="")
     bar.start()
     return bar

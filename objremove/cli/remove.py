@@ -212,8 +212,6 @@ def _remove_from_all(
     remover: Remover, tasks: Sequence[Task], request: dict[str, Any], where: Output, report: Report
 ) -> int:
     """Run the request over every photo; one that fails, in whatever way, doesn't stop the others."""
-    import cv2
-
     codes = []
     for task in tasks:
         try:
@@ -222,7 +220,7 @@ def _remove_from_all(
             warnings = where.write(result, task)
         except BrokenPipeError:
             raise
-        except (ObjRemoveError, OSError, MemoryError, RuntimeError, cv2.error) as error:
+        except Exception as error:
             report.failed(task, error)
             codes.append(error.exit_code if isinstance(error, ObjRemoveError) else FAILED)
         else:

@@ -13,7 +13,7 @@ class Inpainter(Protocol):
 
     Attributes:
         name: the model's name in the registry.
-        modulo: window sides must be multiples of this.
+        modulo: window sides are multiples of this, but where the photo itself is smaller than the window: those the inpainter has to pad.
         hole_width: widest hole in pixels that it fills well; wider ones are brought to it at reduced scale.
         sharp_width: widest hole in pixels whose texture it draws well, too; of wider ones only the structures are taken from it, and the
             texture from the photo around.

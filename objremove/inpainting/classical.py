@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from objremove.types import WindowHoles, Windows
+from objremove.types import AnyArray, WindowHoles, Windows
 
 Bytes = NDArray[np.uint8]
 
@@ -23,12 +23,23 @@ MIN_SIDE = 128
 fewer, and then OpenCV reads past their list: pixels at the hole's edge get whatever lies there, another thing in every thread."""
 
 
+_LEAST_SIDE = 3  # of a single row OpenCV's diffusion reads what is not there, and answers something else each time
+
+
+def diffused(picture: AnyArray, hole: Bytes, radius: int, method: int = cv2.INPAINT_TELEA) -> AnyArray:
+    """OpenCV's inpainting of an (H, W) or (H, W, 3) picture, where the (H, W) `hole` is not 0; one channel may have 16 bits."""
+    height, width = hole.shape
+    pad = ((0, max(0, _LEAST_SIDE - height)), (0, max(0, _LEAST_SIDE - width)))
+    wide = np.pad(picture, (*pad, *((0, 0),) * (picture.ndim - 2)), mode="edge")
+    return np.asarray(cv2.inpaint(wide, np.pad(hole, pad, mode="edge"), radius, method))[:height, :width]
+
+
 def _telea(window: Bytes, hole: Bytes, seed: int) -> Bytes:
-    return np.asarray(cv2.inpaint(window, hole, 5, cv2.INPAINT_TELEA), np.uint8)
+    return np.asarray(diffused(window, hole, 5), np.uint8)
 
 
 def _navier_stokes(window: Bytes, hole: Bytes, seed: int) -> Bytes:
-    return np.asarray(cv2.inpaint(window, hole, 5, cv2.INPAINT_NS), np.uint8)
+    return np.asarray(diffused(window, hole, 5, cv2.INPAINT_NS), np.uint8)
 
 
 def _shift_map(window: Bytes, hole: Bytes, seed: int) -> Bytes:

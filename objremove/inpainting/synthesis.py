@@ -188,6 +188,8 @@ def _with_common(scene: Scene, corners: Indices, places: Indices, costs: Floats)
     Patch Offsets for Image Completion", 2012)."""
     edge = _known(scene, corners).any(1)
     offsets = places[edge, :SHARED] - corners[edge, None]
+    if not offsets.size:  # nothing is known at the hole's edge, as of a figure on transparency
+        return places, costs
     found, counts = np.unique(offsets.reshape(-1, 2), axis=0, return_counts=True)
     added = corners[:, None] + found[np.argsort(-counts, kind="stable")[:COMMON]]
     return _joined(scene, corners, places, costs, added)

@@ -88,6 +88,11 @@ class Parts:
         spread: Mask = mine[rows - rows[0]][:, columns - columns[0]]
         return spread
 
+    def leaves(self, rect: Rect) -> bool:
+        """Whether the parts leave any grid cell of `rect` free."""
+        step = self.step
+        return not self.labels[rect[1] // step : -(-rect[3] // step), rect[0] // step : -(-rect[2] // step)].all()
+
     def within(self, rect: Rect, part: int) -> tuple[Rect, int] | None:
         """What of a part lies in `rect`: its box there and its area in photo pixels; None where nothing does."""
         step = self.step
@@ -162,8 +167,8 @@ class Limits:
 
     @property
     def quantum(self) -> int:
-        """What window sides are rounded up to."""
-        return max(QUANTUM, self.modulo)
+        """What window sides are rounded up to: the first multiple of `modulo` from QUANTUM on."""
+        return -(-QUANTUM // self.modulo) * self.modulo
 
 
 def plan_windows(parts: Parts, size: tuple[int, int], limits: Limits) -> list[Window]:
@@ -171,7 +176,7 @@ def plan_windows(parts: Parts, size: tuple[int, int], limits: Limits) -> list[Wi
     plans = [
         window for part in range(1, len(parts.boxes) + 1) for window in _windows_of_part(parts, part, size, limits)
     ]
-    return _in_waves(_merge(plans, size, limits))
+    return _in_waves(_from_what_is_known(_merge(plans, size, limits), parts))
 
 
 def _windows_of_part(parts: Parts, part: int, size: tuple[int, int], limits: Limits) -> list[Window]:
@@ -288,10 +293,24 @@ def overlaps(one: Rect, other: Rect) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
+def _from_what_is_known(windows: list[Window], parts: Parts) -> list[Window]:
+    """Windows from top to bottom and left to right; one that sees nothing but hole comes after a neighbour that is filled."""
+    waiting = sorted(windows, key=lambda one: (one.cell[1], one.cell[0]))
+    ordered: list[Window] = []
+    while waiting:
+        sees = (
+            one for one in waiting if parts.leaves(one.rect) or any(overlaps(one.rect, other.cell) for other in ordered)
+        )
+        following = next(sees, waiting[0])
+        waiting.remove(following)
+        ordered.append(following)
+    return ordered
+
+
 def _in_waves(windows: list[Window]) -> list[Window]:
-    """Give each window the first wave in which nothing that it sees is still to be filled by an earlier window."""
+    """Give each window the first wave in which nothing that it sees is still to be filled by one before it in the list."""
     placed: list[Window] = []
-    for window in sorted(windows, key=lambda one: (one.cell[1], one.cell[0])):
+    for window in windows:
         before = (
             other.wave + 1 for other in placed if overlaps(window.rect, other.cell) or overlaps(window.cell, other.rect)
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from objremove.errors import ModelError, UsageError
@@ -53,13 +54,13 @@ def locate(name: str | os.PathLike[str]) -> Path | None:
     Raises:
         UsageError: neither a model of that name nor such a file or folder is known.
     """
-    if name not in REGISTRY and Path(name).exists():
+    if name not in REGISTRY and os.path.exists(name):
         return Path(name)
     model = get(str(name))
     if not model.needs_file:
         return None
     path = expected_path(model)
-    return path if path.is_file() else None
+    return path if os.path.isfile(path) else None  # a folder that may not be searched has none for us
 
 
 def size_of(model: Model) -> int | None:
@@ -144,7 +145,8 @@ def write_record(path: Path, digest: str) -> None:
         temporary.write_text(f"{digest}  {path.name}\n", encoding="ascii")
         temporary.replace(record)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image
 
-from objremove.errors import PhotoError
+from objremove.errors import PhotoError, UsageError
 from objremove.photo import jpeg, metadata, read
 from objremove.photo.jpeg_file import JpegFile, Unspliceable
 from objremove.photo.modes import merge, to_rgb
@@ -154,9 +154,11 @@ class Photo:
 
         Raises:
             PhotoError: the format cannot hold the photo.
-            UsageError: an unknown format.
+            UsageError: an unknown format, or another quality.
         """
         self._check(pixels, hole, alpha)
+        if quality is not None and not 1 <= quality <= 100:
+            raise UsageError(f"quality {quality}: take 1..100")
         decoded, own = self._decoded, own_format(self.format)
         target = format_name(format) or own or "PNG"
         source = decoded.data if target == own else None

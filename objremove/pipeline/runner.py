@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -25,7 +25,7 @@ def run(
     ahead: int | None = None,
     ordered: bool = False,
     share_batches: bool = True,
-) -> Iterator[Outcome[T]]:
+) -> Generator[Outcome[T], None, None]:
     """Work on many photos at a time; one outcome for each job.
 
     Every result is what `remover` gives for that photo alone, bit for bit, with one exception: a network may round differently
@@ -64,7 +64,7 @@ def _outcomes(
     ahead: int | None,
     ordered: bool,
     share_batches: bool,
-) -> Iterator[Outcome[T]]:
+) -> Generator[Outcome[T], None, None]:
     threads = remover.threads or cores()
     source = enumerate(jobs)
     wanted = workers or threads
@@ -100,26 +100,51 @@ def _outcomes(
 @contextmanager
 def _at_work(crew: Crew[Any], count: int, threads: int) -> Iterator[None]:
     """Meanwhile `count` workers, each with so many threads for torch and OpenCV, take steps of the crew."""
-    import cv2
     import torch
 
     def work() -> None:
         torch.set_num_threads(threads)  # OpenMP keeps this number for each thread
         crew.work()
 
-    before = torch.get_num_threads(), cv2.getNumThreads()
+    before = torch.get_num_threads()
     workers = [threading.Thread(target=work, name=f"objremove-{number}", daemon=True) for number in range(count)]
-    cv2.setNumThreads(threads)
-    try:
-        for worker in workers:
-            worker.start()
-        yield
-    finally:
-        crew.close()
-        for worker in workers:
-            worker.join()
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])
+    with _OPENCV.reduced_to(threads):
+        try:
+            for worker in workers:
+                worker.start()
+            yield
+        finally:
+            crew.close()
+            for worker in workers:
+                worker.join()
+            torch.set_num_threads(before)
+
+
+class _OpenCvThreads:
+    """OpenCV has one number of threads for all of a process: runs that overlap change it, and the last one to end restores it."""
+
+    def __init__(self) -> None:
+        self._lock, self._runs, self._before = threading.Lock(), 0, 0
+
+    @contextmanager
+    def reduced_to(self, threads: int) -> Iterator[None]:
+        import cv2
+
+        with self._lock:
+            if not self._runs:
+                self._before = cv2.getNumThreads()
+            self._runs += 1
+            cv2.setNumThreads(threads)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._runs -= 1
+                if not self._runs:
+                    cv2.setNumThreads(self._before)
+
+
+_OPENCV = _OpenCvThreads()
 
 
 def cores() -> int:
