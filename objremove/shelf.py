@@ -152,6 +152,11 @@ class Shelf:
         return load(name, device=device, dtype=dtype, offline=self._offline, progress=self._on_download)
 
 
+def chosen_from() -> tuple[str, ...]:
+    """The models that are on this machine, of those that `auto` chooses from: another answer may mean another choice."""
+    return tuple(name for names, _ in _AUTO.values() for name in names if models.locate(name))
+
+
 def _best(names: Sequence[str], labels: Iterable[str] = ()) -> str | None:
     """The first of `names` whose file is on this machine and that knows every label."""
     wanted = set(labels)

@@ -312,6 +312,18 @@ def test_a_photo_that_lies_on_its_side_is_shown_and_clicked_upright(visit):
     assert visitor.mask()[90, 90]
 
 
+def test_a_webp_that_lies_on_its_side_is_shown_upright_by_the_server(visit):
+    """Chromium does not read the orientation of WebP."""
+    visitor = visit()
+    visitor.drop(photo("party.webp", orientation=6))
+    assert "420 × 300" in visitor.page.inner_text("#caption")
+    visitor.page.wait_for_selector("#after[src*=preview]")
+    assert visitor.page.locator("#after").evaluate("(image) => image.naturalWidth") == 420
+    visitor.page.mouse.click(*visitor.at(90, 90))
+    visitor.remove()
+    assert visitor.mask()[90, 90]
+
+
 def test_what_the_browser_cannot_decode_is_shown_by_the_server(visit):
     visitor = visit()
     visitor.drop(photo("scan.tif"))
@@ -571,6 +583,49 @@ def test_cancel_stops_the_work_and_leaves_the_marks(visit):
     assert page.locator("#download").is_hidden()
 
 
+def test_many_removals_leave_the_page_its_connections(visit):
+    visitor = visit()
+    page = visitor.page
+    names = [f"{number}.jpg" for number in range(7)]
+    visitor.drop(*((name, photo()[1]) for name in names))
+    for name in names:
+        page.get_by_role("button", name=f"{name}: 3 objects found").wait_for()
+    GatedTelea.gate.clear()
+    for name in names:
+        page.get_by_role("button", name=f"{name}: 3 objects found").click()
+        page.mouse.click(*visitor.at(90, 90))
+        page.wait_for_selector(".object[aria-selected=true]", state="attached")
+        page.click("#remove")
+        page.wait_for_selector("#cancel:visible")
+    page.click("#cancel")
+    visitor.sees("Cancelled. Nothing was changed.")
+    assert len([url for url in visitor.requests if url.endswith("/events")]) <= 3  # two at a time
+    GatedTelea.gate.set()
+    for name in names[:-1]:
+        page.get_by_role("button", name=f"{name}: cleaned").wait_for()
+
+
+def test_a_late_answer_marks_no_other_step(visit):
+    visitor = visit()
+    page = visitor.page
+    visitor.drop(photo())
+    page.mouse.click(*visitor.at(320, 70))
+    visitor.remove()
+    page.click("#go-on")
+    visitor.found()
+    page.locator("#history button").first.click()
+    PageSegmenter.first_gate.clear()
+    page.fill("#class-field", "person#1")
+    with page.expect_request("**/v1/detect"):
+        page.press("#class-field", "Enter")
+    page.locator("#history button").last.click()
+    with page.expect_response("**/v1/detect"):
+        PageSegmenter.first_gate.set()
+    page.wait_for_timeout(200)
+    assert not any(visitor.objects().values())
+    assert page.locator("#remove").is_disabled()
+
+
 def test_where_nothing_is_found_the_page_says_what_to_do(visit):
     visitor = visit()
     visitor.drop(photo(pixels=scene(discs=())))
@@ -632,7 +687,109 @@ def test_a_photo_that_the_server_has_forgotten_is_sent_again(visit):
     visitor.remove()
 
 
+def delete(visitor, photo_id):
+    visitor.page.request.delete(f"{visitor.address}/v1/photos/{photo_id}", headers={"Origin": visitor.address})
+
+
+def test_what_was_painted_stays_when_a_photo_is_sent_again(visit):
+    visitor = visit()
+    page = visitor.page
+    with page.expect_response("**/v1/photos") as sent:
+        visitor.drop(photo())
+    page.keyboard.press("b")
+    visitor.drag((200, 150), (240, 150))
+    delete(visitor, sent.value.json()["photo_id"])
+    page.click("#remove")
+    visitor.sees("What was painted is still marked")
+    visitor.found()
+    visitor.remove()
+    assert visitor.mask()[150, 220]
+
+
+def test_objects_that_the_server_has_forgotten_are_chosen_again_and_results_stay(visit):
+    visitor = visit()
+    page = visitor.page
+    visitor.drop(photo())
+    page.mouse.click(*visitor.at(320, 70))
+    visitor.remove()
+    page.click("#go-on")
+    visitor.found()
+    lost = '{"error": {"code": "unknown_instance", "message": "no such instance"}}'
+    page.route(
+        "**/v1/remove", lambda route: route.fulfill(status=404, content_type="application/json", body=lost), times=1
+    )
+    page.mouse.click(*visitor.at(90, 90))
+    page.click("#remove")
+    visitor.sees("Choose again what should go")
+    visitor.found()
+    assert page.locator("#history button").count() == 2
+    page.mouse.click(*visitor.at(90, 90))
+    visitor.remove()
+    assert page.locator("#history button").count() == 3
+
+
+def test_a_result_that_the_server_has_forgotten_is_no_silent_download(visit):
+    visitor = visit()
+    page = visitor.page
+    visitor.drop(photo())
+    page.mouse.click(*visitor.at(90, 90))
+    visitor.remove()
+    delete(visitor, page.locator("#download").get_attribute("href").split("/")[-2])
+    page.click("#download")
+    visitor.sees("Earlier results are gone")
+
+
+def test_a_file_that_changed_on_the_disk_is_refused_and_the_next_one_sent(visit, tmp_path):
+    visitor = visit()
+    page = visitor.page
+    for name in ("one.jpg", "two.jpg"):
+        (tmp_path / name).write_bytes(photo()[1])
+
+    def break_off(route):
+        (tmp_path / "one.jpg").write_bytes(photo()[1][:-9])
+        route.abort("connectionreset")
+
+    page.route("**/v1/photos", break_off, times=1)
+    page.set_input_files("#picker", [tmp_path / "one.jpg", tmp_path / "two.jpg"])
+    visitor.sees("This file has changed or is gone")
+    page.get_by_role("button", name="two.jpg: 3 objects found").wait_for()
+
+
+def test_a_preview_that_fails_is_asked_for_again(visit):
+    visitor = visit()
+    page = visitor.page
+    visitor.drop(photo())
+    page.mouse.click(*visitor.at(90, 90))
+    failed = '{"error": {"code": "no_memory", "message": "not now"}}'
+    page.route(
+        "**/preview?side=2048",
+        lambda route: route.fulfill(status=503, content_type="application/json", body=failed),
+        times=1,
+    )
+    visitor.remove()
+    page.wait_for_selector("#after[src*=preview]")
+
+
+def test_answers_without_a_word_of_the_server_are_asked_for_again(visit):
+    visitor = visit()
+    visitor.page.route(
+        "**/v1/detect", lambda route: route.fulfill(status=503, content_type="text/plain", body="full"), times=1
+    )
+    visitor.drop(photo(), wait=False)
+    visitor.sees("The server is busy. Trying again")
+    visitor.found()
+    assert len(visitor.objects()) == 3
+
+
 # ------------------------------------------------------------------ everyone
+
+
+def test_enter_removes_after_a_click_on_a_button(visit):
+    visitor = visit()
+    visitor.drop(photo())
+    visitor.page.click("#all-but-main")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_selector("#go-on")
 
 
 def test_everything_can_be_done_by_keyboard(visit):

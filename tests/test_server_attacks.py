@@ -11,11 +11,13 @@ from conftest import scene
 from PIL import Image
 
 pytest.importorskip("fastapi")
+from starlette.datastructures import Headers
 from test_server import ADDRESS, PHOTO, POINTS, encoded, fields, send, serving, start, wait_until
 
 from objremove import plugins
 from objremove.errors import UsageError
 from objremove.server import guard, intake
+from objremove.server.guard import COOKIE, Access
 from objremove.server.settings import Settings
 
 TOKEN = "a-token-that-is-long-enough"
@@ -473,3 +475,18 @@ def test_icc_profiles_and_metadata_that_are_broken_do_no_harm(client):
     )
     photo_id = send(client, target.getvalue())
     assert client.get(f"/v1/photos/{photo_id}/preview").status_code == 200
+
+
+@pytest.mark.parametrize("beside", ['theme={"dark":true}', "name=Ann Lee", "flag", "=", "a=b"])
+def test_cookies_of_others_do_not_hide_ours(beside):
+    access = Access("a long enough token")
+    for cookies in (f"{beside}; {COOKIE}={access.session}", f"{COOKIE}={access.session}; {beside}"):
+        assert access.by_cookie(Headers({"cookie": cookies}))
+    assert not access.by_cookie(Headers({"cookie": f"{beside}; {COOKIE}=wrong"}))
+
+
+def test_numbers_without_an_end_are_refused():
+    for name in ("max_megabytes", "timeout", "keep_minutes"):
+        for value in (float("inf"), float("nan"), 0):
+            with pytest.raises(UsageError, match="take a number above 0"):
+                Settings(**{name: value})

@@ -1,6 +1,7 @@
 """What a server holds on to is bounded: searches of a photo, uploads of jobs in line, photos that nobody uses any more."""
 
 import threading
+import weakref
 
 import cv2
 import numpy as np
@@ -16,7 +17,8 @@ from objremove.server import shelves
 from objremove.server.jobs import Job, Worker
 from objremove.server.pictures import outline
 from objremove.server.problems import Problem
-from objremove.server.shelves import Searches
+from objremove.server.settings import Settings
+from objremove.server.shelves import Models, Searches
 
 
 @pytest.fixture(autouse=True)
@@ -163,3 +165,30 @@ def test_the_outline_of_a_huge_object_is_as_true_as_that_of_a_small_one():
     drawn = np.zeros(inside.shape, np.uint8)
     cv2.fillPoly(drawn, [np.array(traced)], 1)
     assert np.count_nonzero(drawn.view(np.bool_) != inside) < 0.01 * np.count_nonzero(inside)
+
+
+def test_a_job_that_failed_holds_nothing_of_its_photo():
+    photos = [np.zeros(8)]
+    alive = weakref.ref(photos[0])
+
+    def work(job):
+        held = photos.pop()
+        try:
+            raise KeyError(held.size)
+        except KeyError:
+            raise Problem(422, "invalid", "no") from ValueError("why")
+
+    job = Job("remove", work, 10)
+    job.run()
+    assert job.problem.code == "invalid"
+    assert alive() is None
+
+
+def test_what_auto_stands_for_is_settled_anew_when_weights_come(monkeypatch):
+    here = ("slim-deeplab-voc21",)
+    monkeypatch.setattr(shelves, "chosen_from", lambda: here)
+    models = Models(Settings())
+    first = models.shelf("inpainter", "auto")
+    assert models.shelf("inpainter", "auto") is first
+    here = (*here, "big-lama")
+    assert models.shelf("inpainter", "auto") is not first

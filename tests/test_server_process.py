@@ -180,18 +180,37 @@ def test_slow_clients_are_given_up_after_an_answer_too(server):
                 pass
 
 
-def test_clients_that_take_nothing_are_given_up(server):
+def ask_for_megabytes(server):
+    """A connection with a small buffer, over which four megabytes were asked for."""
     noise = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), np.uint8)).save(noise, "PNG")
     sent = server.connect(request({"photo": noise.getvalue()}, "/v1/photos"))
     answer = http.client.HTTPResponse(sent)
     answer.begin()
     photo_id = json.load(answer)["photo_id"]
-    greedy = socket.socket()
-    greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    greedy.settimeout(20)
-    greedy.connect((server.host, server.port))
-    greedy.sendall(f"GET /v1/photos/{photo_id}/file HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(20)
+    connection.connect((server.host, server.port))
+    connection.sendall(f"GET /v1/photos/{photo_id}/file HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    return connection, len(noise.getvalue())
+
+
+def test_clients_that_take_an_answer_slowly_get_all_of_it(server):
+    """Longer than `patience` altogether, and never so long without a byte."""
+    connection, length = ask_for_megabytes(server)
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    began, taken = time.monotonic(), 0
+    while part := answer.read(65536):
+        taken += len(part)
+        time.sleep(0.06)
+    assert taken == length
+    assert time.monotonic() - began > 3
+
+
+def test_clients_that_take_nothing_are_given_up(server):
+    greedy, _ = ask_for_megabytes(server)
     ours = psutil.Process(server.process.pid)
     theirs = greedy.getsockname()[1]
 

@@ -13,11 +13,10 @@ import logging
 import secrets
 import socket
 import time
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from objremove.server.metrics import Metrics
@@ -71,11 +70,8 @@ class Access:
 
     def by_cookie(self, headers: Headers) -> bool:
         """Whether a request carries the session's cookie."""
-        try:
-            crumb = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return False
-        given = "" if crumb is None else crumb.value
+        # As browsers send them: other sites' cookies, which come along, are often not what the standard wants.
+        given = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
         return hmac.compare_digest(given.encode("utf-8", "replace"), self.session.encode())
 
     def allows(self, headers: Headers) -> bool:

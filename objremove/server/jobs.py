@@ -86,7 +86,9 @@ class Job:
         except Stopped:
             self._end("cancelled")
         except Exception as error:
-            self.problem = problem_of(error)
+            # The error is remembered, and not the frames that it came through: they hold the photo.
+            self.problem = problem_of(error).with_traceback(None)
+            self.problem.__cause__ = self.problem.__context__ = None
             self._end("failed")
         else:
             self._end("done")

@@ -79,6 +79,7 @@ class _Protocol(H11Protocol):
     """uvicorn's protocol, which gives up clients that take too long for the head of a request, or to take an answer.
 
     A head has its time from its first byte; until that comes, as long from the connection's begin or the last answer's end.
+    A client that takes an answer slowly has all the time it wants, as long as it takes some of it meanwhile.
     """
 
     patience = 30.0
@@ -103,7 +104,7 @@ class _Protocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._answer = self.loop.call_later(self.patience, self.transport.abort)
+        self._expect_taking()
 
     def resume_writing(self) -> None:
         _cancel(self._answer)
@@ -116,11 +117,28 @@ class _Protocol(H11Protocol):
 
     def _expect_head(self) -> None:
         _cancel(self._head)
-        self._head = self.loop.call_later(self.patience, self._abort_unless_begun)
+        self._head = self.loop.call_later(self.patience, self._abort_unless_begun, self._untaken)
 
-    def _abort_unless_begun(self) -> None:
+    def _abort_unless_begun(self, untaken: int) -> None:
         if self.cycle is None or self.cycle.response_complete:
-            self.transport.abort()  # to close it would wait for a client that takes nothing
+            if self._untaken < untaken:
+                self._expect_head()
+            else:
+                self.transport.abort()  # to close it would wait for a client that takes nothing
+
+    def _expect_taking(self) -> None:
+        self._answer = self.loop.call_later(self.patience, self._abort_unless_taken, self._untaken)
+
+    def _abort_unless_taken(self, untaken: int) -> None:
+        if self._untaken < untaken:
+            self._expect_taking()
+        else:
+            self.transport.abort()
+
+    @property
+    def _untaken(self) -> int:
+        """Bytes of answers that the client has still to take."""
+        return self.transport.get_write_buffer_size()
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:

@@ -68,8 +68,8 @@ class Settings:
             "keep_megabytes",
             "keep_minutes",
         ):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: take more than 0")
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: take a number above 0")
 
     @property
     def max_bytes(self) -> int:

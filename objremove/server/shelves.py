@@ -16,7 +16,7 @@ from objremove.models import Kind
 from objremove.segmentation import Prompter, SecondLook, Segmenter
 from objremove.server.problems import Problem
 from objremove.server.settings import Settings
-from objremove.shelf import Shelf
+from objremove.shelf import Shelf, chosen_from
 from objremove.types import Pixels
 
 if TYPE_CHECKING:
@@ -74,9 +74,16 @@ class Models:
         self._settings = settings
         self._defaults = {kind: getattr(settings, kind) for kind in ("segmenter", "prompter", "inpainter")}
         self._shelves: OrderedDict[tuple[str, str], Shelf] = OrderedDict()
+        self._here = chosen_from()
 
     def shelf(self, kind: str, name: str) -> Shelf:
-        """The shelf that holds the model of that name; `auto` is what the server was started with."""
+        """The shelf that holds the model of that name; `auto` is what the server was started with.
+
+        What `auto` stands for holds for a whole job, and is settled anew for those after weights have come or gone.
+        """
+        if (here := chosen_from()) != self._here:
+            self._here = here
+            self._shelves.clear()
         key = (kind, self._defaults[kind] if name == "auto" else name)
         if key not in self._shelves:
             of_kind = [other for other in self._shelves if other[0] == kind]

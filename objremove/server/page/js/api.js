@@ -8,17 +8,22 @@ import { connection } from "./connection.js";
 /** What the server refused, in its own one line. */
 export class Refused extends Error {
   /**
-   * @param {number} status
    * @param {string} message
+   * @param {string} [code]  the server's word for it
    */
-  constructor(status, message) {
+  constructor(message, code = "") {
     super(message);
-    this.status = status;
+    this.code = code;
   }
 
-  /** The photo, result or object is no longer there: it expired, or the server was restarted. */
-  get gone() {
-    return this.status === 404 || this.status === 410;
+  /** The photo or result is no longer there: it expired, or the server was restarted. */
+  get photoGone() {
+    return this.code === "unknown_photo";
+  }
+
+  /** An object that was marked is no longer known. */
+  get objectGone() {
+    return this.code === "unknown_instance";
   }
 }
 
@@ -41,8 +46,10 @@ async function request(path, init = {}, { signal, onBusy } = {}) {
   for (;;) {
     signal?.throwIfAborted();
     const answer = await exchange(path, { ...init, signal, headers: { Accept: "application/json" } });
-    if (answer === null) await aborted(connection.back(), signal);
-    else if (answer.status === 429 || (answer.status === 503 && answer.headers.has("Retry-After"))) {
+    if (answer === null) {
+      await aborted(connection.back(), signal);
+      if (!(await isReadable(init.body))) throw new Refused("This file has changed or is gone. Open it again.");
+    } else if (isBusy(answer)) {
       const seconds = Math.min(Math.max(Number(answer.headers.get("Retry-After")) || 2, 1), MOST_SECONDS);
       onBusy?.(seconds);
       await aborted(new Promise((resolve) => setTimeout(resolve, 1000 * seconds)), signal);
@@ -50,8 +57,27 @@ async function request(path, init = {}, { signal, onBusy } = {}) {
       location.assign("/"); // the server serves its sign-in page there
       return new Promise(() => {});
     } else if (answer.status < 400) return answer.text ? JSON.parse(answer.text) : null;
-    else throw new Refused(answer.status, lineOf(answer));
+    else throw refusalOf(answer);
   }
+}
+
+/**
+ * Whether the same request may go well in a moment: the server says so, or has no word of its own to spare.
+ * @param {Answer} answer
+ */
+function isBusy({ status, headers }) {
+  const says = headers.has("Retry-After") || !headers.get("Content-Type")?.includes("json");
+  return status === 429 || (status === 503 && says);
+}
+
+/**
+ * Whether the files of a form can still be read: browsers refuse such as changed on the disk.
+ * @param {BodyInit | null | undefined} body
+ */
+async function isReadable(body) {
+  const files = body instanceof FormData ? [...body.values()].filter((value) => value instanceof Blob) : [];
+  const reads = await Promise.allSettled(files.map((file) => file.slice(0, 1).arrayBuffer()));
+  return reads.every(({ status }) => status === "fulfilled");
 }
 
 /**
@@ -91,11 +117,12 @@ function aborted(promise, signal) {
  * The server's own line on what went wrong.
  * @param {Answer} answer
  */
-function lineOf({ status, text }) {
+function refusalOf({ status, text }) {
   try {
-    return String(JSON.parse(text).error.message);
+    const { message, code } = JSON.parse(text).error;
+    return new Refused(String(message), String(code));
   } catch {
-    return `The server answered ${status}, and not in its own words.`; // a proxy's page, say
+    return new Refused(`The server answered ${status}, and not in its own words.`); // a proxy's page, say
   }
 }
 
@@ -120,6 +147,16 @@ function form(fields) {
  */
 export function sendPhoto(photo, waiting) {
   return request("/v1/photos", { method: "POST", body: form({ photo }) }, waiting);
+}
+
+/**
+ * What the server knows of a photo or result; refused where it has forgotten it.
+ * @param {string} id
+ * @param {Waiting} [waiting]
+ * @returns {Promise<PhotoInfo>}
+ */
+export function photoInfo(id, waiting) {
+  return request(photoPath(id), {}, waiting);
 }
 
 /**

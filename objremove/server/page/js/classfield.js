@@ -125,9 +125,10 @@ export class ClassField {
     const names = words.map((word) => this.#nameOf(word));
     /** @param {string} name */
     const there = (name) => session.instances.filter(({ label }) => label === name);
+    const { step } = session;
     const missing = names.filter((name) => name !== "all" && there(name).length === 0);
     const late = missing.length ? await session.searchHarder(missing.join(",")) : [];
-    if (!late) return;
+    if (!late || session.step !== step) return; // the answer is of a step that is no longer shown
     const going = [...names.flatMap((name) => (name === "all" ? session.step.found : there(name))), ...late];
     const absent = missing.filter((name) => !late.some(({ label }) => name.split("#")[0] === label));
     if (absent.length) this.app.say(`No ${absent.join(", no ")} was found. Click on it, or drag a box.`, "error");

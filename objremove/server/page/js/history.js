@@ -17,6 +17,8 @@ export class History {
   #download = byId("download", HTMLAnchorElement);
   #downloadMask = byId("download-mask", HTMLAnchorElement);
   #drawn = "";
+  /** Whether the next click on Download was seen to lead to a file. */
+  #leads = false;
 
   /** @param {App} app */
   constructor(app) {
@@ -24,7 +26,7 @@ export class History {
     app.addEventListener("change", () => this.#render());
     this.#undo.addEventListener("click", () => this.undo());
     this.#redo.addEventListener("click", () => this.redo());
-    this.#download.addEventListener("click", () => app.current && (app.current.saved = true));
+    this.#download.addEventListener("click", (event) => void this.#onDownload(event));
     addEventListener("beforeunload", (event) => {
       if (app.sessions.some(({ saved }) => !saved)) event.preventDefault();
     });
@@ -42,6 +44,23 @@ export class History {
 
   download() {
     if (this.app.current?.isResult) this.#download.click();
+  }
+
+  /**
+   * A browser says nothing of a download that fails, so the server is asked first whether it still has the result.
+   * @param {Event} event
+   */
+  async #onDownload(event) {
+    const session = this.app.current;
+    if (this.#leads || !session) {
+      this.#leads = false;
+      return;
+    }
+    event.preventDefault();
+    const { step } = session;
+    if (!(await session.isKept()) || this.app.current?.step !== step) return;
+    this.#leads = session.saved = true;
+    this.#download.click();
   }
 
   #render() {

@@ -6,6 +6,9 @@ import * as api from "./api.js";
 /** @import { Job } from "./types.js" */
 
 const POLL_MS = 700;
+/** Browsers allow a server six connections, and each stream of events takes one: further jobs are asked for now and then. */
+const MOST_STREAMS = 2;
+let streams = 0;
 
 /**
  * Follow a job until it is done, failed or cancelled; asks now and then where events do not come through.
@@ -19,7 +22,8 @@ export async function follow(job, onChange, signal) {
   if (signal.aborted) cancel();
   signal.addEventListener("abort", cancel, { once: true });
   try {
-    return (await byEvents(job.job_id, onChange)) ?? (await byAsking(job.job_id, onChange));
+    const ended = streams < MOST_STREAMS ? await byEvents(job.job_id, onChange) : null;
+    return ended ?? (await byAsking(job.job_id, onChange));
   } finally {
     signal.removeEventListener("abort", cancel);
   }
@@ -33,9 +37,11 @@ export async function follow(job, onChange, signal) {
 function byEvents(id, onChange) {
   return new Promise((resolve) => {
     const events = api.jobEvents(id);
+    streams++;
     /** @param {Job | null} job */
     const end = (job) => {
       events.close();
+      streams--;
       resolve(job);
     };
     events.onmessage = ({ data }) => {

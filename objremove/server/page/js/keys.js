@@ -61,8 +61,7 @@ export class Keys {
       if (pressable) return false;
       this.#lendHand(true);
     } else if (key === "Enter") {
-      if (pressable && !target.closest(this.#byPointer ? "[role=option], .aim, .tool, .chip" : "[role=option], .aim"))
-        return false;
+      if (pressable && !target.closest(this.#byPointer ? "[role=option], .aim, button" : "[role=option], .aim")) return false;
       app.comparing ? app.compare(false) : void app.remove();
     } else if (key === "Escape") this.#escape();
     else if (key in TOOLS) app.take(TOOLS[key]);

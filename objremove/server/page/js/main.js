@@ -23,6 +23,8 @@ import { Tint } from "./tint.js";
 import { Toolbar } from "./toolbar.js";
 import { View } from "./view.js";
 
+if (location.hash.startsWith("#token=")) window.history.replaceState(null, "", location.pathname); // it has done its work
+
 const app = new App();
 const view = new View(byId("stage", HTMLElement));
 

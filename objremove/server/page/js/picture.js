@@ -13,6 +13,8 @@ import { byId } from "./dom.js";
 /** @import { View } from "./view.js" */
 
 const PREVIEW_SIDE = 2048;
+const MOST_TRIES = 5;
+const AGAIN_MS = 1500;
 const SHOWN_BY_BROWSERS = new Set(["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "JPG"]);
 
 export class Picture {
@@ -24,6 +26,9 @@ export class Picture {
   /** Sessions whose own file this browser cannot show. @type {WeakSet<Session>} */
   #foreign = new WeakSet();
   #wanted = "";
+  /** What could not be shown last, and how often. */
+  #failedLast = "";
+  #tries = 0;
 
   /**
    * @param {App} app
@@ -61,10 +66,11 @@ export class Picture {
    */
   #sourceOf(session, step) {
     const original = step === session.steps.all[0];
-    if (original && !this.#foreign.has(session)) return session.localUrl;
+    const turnedByEveryone = session.format.toUpperCase() !== "WEBP"; // of which Chromium does not read the orientation
+    if (original && !this.#foreign.has(session) && (turnedByEveryone || !step.photoId)) return session.localUrl;
     if (!step.photoId) return "";
     const closer = this.view.scale * devicePixelRatio * Math.max(session.width, session.height) > 1.2 * PREVIEW_SIDE;
-    return closer && SHOWN_BY_BROWSERS.has(session.format.toUpperCase())
+    return closer && !original && SHOWN_BY_BROWSERS.has(session.format.toUpperCase())
       ? fileUrl(step.photoId)
       : previewUrl(step.photoId, closer ? 2 * PREVIEW_SIDE : PREVIEW_SIDE);
   }
@@ -75,6 +81,7 @@ export class Picture {
    */
   async #load(source) {
     if (!source || source === this.#wanted) return;
+    if (source !== this.#failedLast) this.#tries = 0;
     this.#wanted = source;
     const session = this.#session;
     const image = new Image();
@@ -82,7 +89,7 @@ export class Picture {
     try {
       await image.decode();
     } catch {
-      if (source !== session?.localUrl) return; // forgotten by the server: the next request finds out, and sends it again
+      if (source !== session?.localUrl) return this.#againLater(source);
       this.#foreign.add(session); // HEIC, TIFF …: the server's preview is shown
       if (this.#wanted === source) this.#wanted = "";
       return this.#render();
@@ -93,6 +100,20 @@ export class Picture {
       [session.width, session.height] = [image.naturalWidth, image.naturalHeight];
       this.app.changed();
     }
+  }
+
+  /**
+   * The server had no memory just now, or the network stumbled; what it has forgotten the next request finds out, and sends again.
+   * @param {string} source
+   */
+  #againLater(source) {
+    this.#failedLast = source;
+    if (++this.#tries >= MOST_TRIES) return this.app.say("The server does not show this picture. Reload the page, or open the photo again.", "error");
+    setTimeout(() => {
+      if (this.#wanted !== source) return;
+      this.#wanted = "";
+      this.#render();
+    }, AGAIN_MS * this.#tries);
   }
 
   #place() {

@@ -4,7 +4,7 @@
 import * as api from "./api.js";
 import { follow } from "./jobs.js";
 import { maskFiles } from "./mask.js";
-import { boxAround, inWords, isEmpty, objectsInWords, withChosen, withPrompted } from "./selection.js";
+import { NOTHING, boxAround, inWords, isEmpty, objectsInWords, withChosen, withPrompted } from "./selection.js";
 import { forget, newStep } from "./step.js";
 import { Timeline } from "./timeline.js";
 
@@ -324,6 +324,17 @@ export class Session extends EventTarget {
     this.#removal?.abort();
   }
 
+  /** Whether the server still has what is shown; where not, the photo is sent again. */
+  async isKept() {
+    try {
+      await api.photoInfo(this.step.photoId, this.#waiting);
+      return true;
+    } catch (error) {
+      this.#failed(error);
+      return false;
+    }
+  }
+
   /** Undo the last change: a mark, or the removal itself where nothing was marked since. */
   undo() {
     if (this.removing) return;
@@ -404,17 +415,29 @@ export class Session extends EventTarget {
   #failed(error, tell = (line) => this.#say(line, "error")) {
     if (this.#closed.signal.aborted) return;
     if (!(error instanceof api.Refused)) throw error;
-    if (error.gone) void this.#restart();
+    if (error.photoGone) void this.#restart();
+    else if (error.objectGone) this.#markAnew();
     else tell(error.message);
     this.#changed();
   }
 
-  /** The server has forgotten the photo: send it again and begin anew. */
+  /** The server has forgotten objects, as it does where many large ones were pointed at: look again; what was painted stays. */
+  #markAnew() {
+    const { step, selection } = this;
+    step.marks = new Timeline({ ...NOTHING, strokes: selection.strokes });
+    this.#say("The server no longer had some of these objects. Choose again what should go.", "error");
+    void this.search(step);
+  }
+
+  /** The server has forgotten the photo: send it again and begin anew; what was painted stays. */
   async #restart() {
     if (this.#restarting) return;
     this.#restarting = true;
+    const { strokes } = this.selection;
     this.steps = new Timeline(newStep());
-    this.#say("The server no longer had this photo, so it was sent again. Earlier results are gone.", "error");
+    if (strokes.length) this.step.marks = new Timeline({ ...NOTHING, strokes });
+    const painted = strokes.length ? " What was painted is still marked." : "";
+    this.#say(`The server no longer had this photo, so it was sent again. Earlier results are gone.${painted}`, "error");
     await this.open();
     this.#restarting = false;
   }
