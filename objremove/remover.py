@@ -91,7 +91,7 @@ class Remover:
         check("seed", seed, Integral, lambda value: 0 <= value < 2**31, f"a whole number from 0 to {2**31 - 1}")
         check("threads", threads, Integral, lambda value: value >= 1, "1 or more", optional=True)
         check("max_megapixels", max_megapixels, Real, lambda value: value > 0, "a number above 0")
-        check("device", device, str, lambda value: True, "a name such as cpu or cuda:0")
+        check("device", device, object, lambda value: value is not None, "a name such as cpu or cuda:0")
         check("precision", precision, str, lambda value: True, "auto, fp32 or bf16")
         for purpose, name in (("segmenter", segmenter), ("prompter", prompter), ("inpainter", inpainter)):
             known = "a name of `objremove models list`, or a weight file"
@@ -100,7 +100,7 @@ class Remover:
             "segmenter": os.fspath(segmenter),
             "prompter": os.fspath(prompter),
             "inpainter": os.fspath(inpainter),
-            "device": device,
+            "device": str(device),
             "precision": precision,
             "offline": offline,
             "seed": seed,

@@ -338,6 +338,19 @@ def test_a_second_folder_takes_no_name_of_the_first_ones_results(store):
     assert lines["tree/3.png"].endswith("/2024/tree/3.png")
 
 
+def test_a_second_shard_takes_no_name_of_the_first_ones_results(store):
+    fill(store)
+    go()
+    before = results(store)
+    store.pipe_file("/2024/a.tar", tar_of([("0000.png", picture(5))]))
+    with pytest.raises(UsageError, match=r"^a\.tar in the output was made of memory:///?in/a\.tar, not of memory"):
+        go(inputs=("memory://2024",))
+    assert results(store) == before
+    go(Settings(batch=4, overwrite=True), inputs=("memory://2024",))
+    store.pipe_file("/2024/a.tar", tar_of([("0000.png", picture(6))]))
+    go(inputs=("memory://2024",))  # the same shard, changed
+
+
 def test_a_row_whose_redo_fails_keeps_no_result(store, monkeypatch):
     store.pipe_file("/in/t.parquet", parquet_of([picture(1), None]))
     go()

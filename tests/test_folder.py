@@ -139,6 +139,10 @@ def test_links_are_not_followed_out_of_the_tree(tree):
     (photos / "folder").symlink_to(tree / "outside")
     (photos / "round").symlink_to(photos)
     (photos / "inside.png").symlink_to(photos / "deep" / "a.png")
+    (tree / "photos" / "circle.png").symlink_to("circle.png")
+    circle = [one for one in make_plan(["photos/*.png"], Layout(Path("clean"))).skipped if one.name == "circle.png"]
+    assert [one.reason for one in circle] == ["a link that leads in a circle"]
+    (tree / "photos" / "circle.png").unlink()
     plan = make_plan(["photos"], Layout(Path("clean")))
     assert "inside.png" in names(plan)
     assert sorted(one.name for one in plan.skipped) == ["folder", "leads out.png", "round"]
@@ -295,6 +299,36 @@ def test_a_second_folder_takes_no_name_of_the_first_ones_results(tree, toy, caps
     draw(tree / "moved" / "a.png", discs=((60, 30, 12, RED),))
     assert remove("moved", "-o", "clean", "--overwrite") == 0
     assert remove("2024", "-o", "clean") == 0, "the same photo as moved/a.png by now"
+
+
+def test_a_photo_refused_while_watching_leaves_the_others_record(tree, toy, monkeypatch, capsys):
+    (tree / "photos").rename(tree / "2023")
+    assert remove("2023", "-o", "clean") == 0
+    draw(tree / "2024" / "a.png", discs=((60, 30, 12, RED),))
+    before = report()
+    watch_rounds(monkeypatch)
+    assert remove("2024", "-o", "clean", "--watch") == 1
+    assert "was made of" in capsys.readouterr().err
+    assert report() == before
+    assert remove("2023", "-o", "clean") == 0
+    assert "0 photos" in capsys.readouterr().err
+
+
+def test_reports_of_earlier_versions_own_what_they_made(tree, toy):
+    """Their lines name the photo as it was named then, and not the mask and comparison beside a result."""
+    assert remove("photos", "-o", "clean", "--save-mask", "--compare") == 0
+    lines = []
+    for line in report().values():
+        line["source"]["path"] = os.path.relpath(line["source"]["path"])
+        del line["files"]
+        lines.append(json.dumps(line) + "\n")
+    Path("clean/report.jsonl").write_text("".join(lines))
+    draw(tree / "photos" / "a.png", discs=((60, 30, 12, RED),))
+    Path("clean/b.jpg").unlink()
+    assert remove("photos", "-o", "clean", "--save-mask", "--compare") == 0
+    draw(tree / "photos" / "deep" / "a.png", discs=())
+    assert remove("photos", "-o", "clean", "--save-mask", "--compare") == 0
+    assert "deep/a.mask.png" not in results()
 
 
 def test_other_options_leave_nothing_of_earlier_ones(tree, toy):

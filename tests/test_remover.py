@@ -357,6 +357,7 @@ def test_numbers_and_masks_of_other_libraries(remover, tmp_path):
     assert np.array_equal(result.image, expected.image)
     for own in (torch.from_numpy(mask).to(torch.bfloat16), Image.fromarray(mask)):
         assert np.array_equal(remover(scene(), masks=own).mask, remover(scene(), masks=mask).mask)
+    assert objremove.Remover(inpainter="telea", device=torch.device("cpu")).fill(scene(), mask).changed
     for quality in (0, 101):
         with pytest.raises(UsageError, match=r"take 1\.\.100"):
             result.save(tmp_path / "x.jpg", quality=quality)

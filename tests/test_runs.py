@@ -123,7 +123,8 @@ def test_a_photo_is_settled_while_it_its_result_and_the_options_are_what_they_we
     source = {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": None}
     with opened(out, {}) as report:
         assert not report.is_settled(item)
-        report.append("a.jpg", REMOVED, {"source": source, "output": {"path": "a.jpg", "size": 6, "sha256": ""}})
+        output = {"path": "a.jpg", "size": 6, "sha256": ""}
+        report.append("a.jpg", REMOVED, {"source": source, "output": output, "files": ["a.jpg"]})
         assert not report.is_settled(item)  # the line came before the result
         item.target.write_bytes(b"result")
         assert report.is_settled(item)

@@ -185,6 +185,7 @@ class Known:
         units: the names of all files of each unit.
         photos: (size, time of change, tag) and status of single photos, by name; the last word counts.
         made_of: where the photo was that a result was made of, by the photo's name.
+        ledger: where more can be read.
         generation: the number of this run among those of the same options.
         withdrawn: lines that were removed, so that their photos are done again.
     """
@@ -192,6 +193,7 @@ class Known:
     units: dict[str, list[str]]
     photos: dict[str, tuple[tuple[int, int | None, str], str]] = field(default_factory=dict)
     made_of: dict[str, str] = field(default_factory=dict)
+    ledger: Ledger | None = None
     generation: int = 0
     withdrawn: list[dict[str, Any]] = field(default_factory=list)
 
@@ -202,7 +204,7 @@ class Known:
         A driver's death and Ctrl-C end workers, too; no photo is to blame for that. (Single photos are in other units in each run.)
         With `retry_failed` the parts of shards in which a photo failed are removed, so that they are done again.
         """
-        known = cls(ledger.all())
+        known = cls(ledger.all(), ledger=ledger)
         for unit, names in known.units.items():
             if unit.startswith("s-"):
                 ledger.forget(unit, [name for name in names if name.startswith(_MARKS)])
@@ -239,6 +241,14 @@ class Known:
         """Whether nothing is to be done for a single photo."""
         state, status = self.photos.get(file.name, (None, ""))
         return state == (file.size, file.mtime_ns, file.tag) and not (retry_failed and status == FAILED)
+
+    def places(self, units: Iterable[str]) -> Iterator[str]:
+        """Where the shards were that units of results were made of."""
+        for unit in units:
+            parts = [(unit, name) for name in self.units[unit] if _PART.fullmatch(name)]
+            for _, line in self.ledger.lines(parts[:1]) if self.ledger else ():
+                yield str(json.loads(line)["source"]["path"]).partition("#")[0]
+                break
 
     def covered(self, unit: Unit) -> Covered:
         """What is known of a shard."""

@@ -93,11 +93,14 @@ def make_plan(inputs: Inputs, known: Known, settings: Settings) -> Plan:
     photos = [file for file in files if file.kind == "photos"]
     shards = [Unit.of_shard(file) for file in files if file.kind != "photos"]
     todo = [file for file in photos if not known.is_settled(file, retry_failed=settings.retry_failed)]
-    for file in () if settings.overwrite else todo:
-        if (place := known.made_of.get(file.name, file.url)) != file.url:
-            raise UsageError(
-                f"{file.name} in the output was made of {place}, not of {file.url}: name another --output, or add --overwrite"
-            )
+    if not settings.overwrite:
+        before = [(file, known.made_of.get(file.name, file.url)) for file in todo]
+        before += [(unit.files[0], place) for unit in shards for place in known.places(known.outdated(unit))]
+        for file, place in before:
+            if place != file.url:
+                raise UsageError(
+                    f"{file.name} in the output was made of {place}, not of {file.url}: name another --output, or add --overwrite"
+                )
     chosen = todo[: settings.limit]
     unfinished = [unit for unit in shards if not known.covered(unit).complete]
     if settings.limit is not None:

@@ -157,7 +157,7 @@ def _matches(pattern: str, output: Path) -> Iterator[Skipped]:
     is_link = cache(Path.is_symlink)
     for path in map(Path, sorted(glob.glob(pattern, recursive=True))):
         between = [folder for folder in path.parents if fixed in folder.parents]
-        if path.is_dir() or any(map(is_foreign, between)) or path.resolve().is_relative_to(avoid):
+        if path.is_dir() or any(map(is_foreign, between)) or Path(os.path.realpath(path)).is_relative_to(avoid):
             continue
         if links := [folder for folder in between if is_link(folder)]:
             yield _skipped(links[-1], fixed, "", _LINKED_FOLDER)

@@ -147,6 +147,7 @@ class _Run:
         self._listener, self._stop = listener, stop
         self._tally = Tally()
         self._full: Exception | None = None
+        self._unsaid: set[Item] = set()  # photos that were refused, and of whose names the report speaks otherwise
 
     def do(self, plan: Plan) -> Tally:
         started = time.perf_counter()
@@ -159,7 +160,7 @@ class _Run:
                 self._listener.line(self._manifest.append(skipped.name, SKIPPED, {"reason": skipped.reason}))
         self._listener.begins(len(todo) + len(barred), len(plan.items) - len(items))
         for item, reason in barred.items():
-            self._tell(self._failed(_Turn(item, fingerprint(item.source, digest=False)), UsageError(reason)))
+            self._tell(self._refused(item, UsageError(reason)))
         for outcome in pipeline.run(self._remover, self._jobs(todo), self._finish, workers=self._settings.jobs):
             self._take(outcome)
         if self._full is not None:
@@ -186,7 +187,9 @@ class _Run:
         manifest, tally = self._manifest, self._tally
         for item in plan.items:
             record = manifest.get(item.name)
-            if record is not None and record.run == manifest.run:
+            if item in self._unsaid:
+                tally.files[FAILED] += 1
+            elif record is not None and record.run == manifest.run:
                 tally.files[record.status] += 1
             else:
                 tally.left += 1
@@ -256,6 +259,15 @@ class _Run:
         """Count a line, and pass it on."""
         self._tally.count(line)
         self._listener.line(line)
+
+    def _refused(self, item: Item, error: Exception) -> dict[str, Any]:
+        """The line of a photo that was not begun; the report keeps what it says of another one whose results have its place."""
+        known = self._manifest.get(item.name)
+        if known is None or not known.files or self._manifest.files_of(item):
+            return self._failed(_Turn(item, fingerprint(item.source, digest=False)), error)
+        self._unsaid.add(item)
+        self._listener.failed(item, error)
+        return {"photo": item.name, "status": FAILED, "run": self._manifest.run, "reason": one_line(error, item.source)}
 
     def _failed(self, turn: _Turn, error: Exception) -> dict[str, Any]:
         """The line of a photo that failed; what earlier runs made of it is no result of what it is now, and goes."""

@@ -23,6 +23,8 @@ _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 CREDENTIALS = b"caBX"
 """The chunk of content credentials (C2PA), which hold pictures of the photo as it was."""
 _COLOUR_TYPES = {"I;16": 0, "RGB;16": 2, "LA;16": 4, "RGBA;16": 6}
+_KNOWN = b"bKGD cHRM cICP cLLI gAMA hIST iCCP mDCV pCAL sBIT sPLT sRGB tIME".split()
+_OF_CODING = (b"iDOT", b"dSIG")  # where Apple's readers find the pixels, and a signature over them
 _TEXT = (b"tEXt", b"zTXt", b"iTXt")
 _XMP = b"XML:com.adobe.xmp"
 _RAW_PROFILE = b"Raw profile type "
@@ -64,6 +66,16 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         if name == b"IEND":
             return
     raise PhotoError("truncated PNG: the file ends before its last chunk; get a fresh copy")
+
+
+def is_unsafe(name: bytes) -> bool:
+    """Whether a chunk may depend on the pixels in a way that nobody here knows: by its fourth letter, which is there for editors."""
+    return name[3:4].isupper() and name not in _KNOWN
+
+
+def is_private(name: bytes) -> bool:
+    """Whether such a chunk is a program's own, as Fireworks' layers and previews."""
+    return is_unsafe(name) and name not in (*_CODING, *_ANIMATION, *_OF_CODING, CREDENTIALS)
 
 
 def check_whole(data: bytes) -> set[bytes]:
@@ -120,7 +132,8 @@ def _filtered_rows(rows: AnyArray) -> Iterator[bytes]:
 
 
 def with_metadata(encoded: bytes, source: bytes) -> bytes:
-    """The new PNG with all ancillary chunks of the source: text, gamma, ICC, EXIF, density, time; the orientation reset to 1."""
+    """The new PNG with the ancillary chunks of the source that hold for any pixels: text, gamma, ICC, EXIF, density, time; the
+    orientation reset to 1."""
     own = [chunk for chunk in chunks(encoded) if chunk.name in _CODING]
     before_palette, before_data, after = _ancillary(chunks(source))
     palette = next((i for i, c in enumerate(own) if c.name == b"PLTE"), 1)
@@ -139,7 +152,7 @@ def _ancillary(source: Iterable[Chunk]) -> tuple[list[Chunk], list[Chunk], list[
             place = max(place, 1)
         elif chunk.name == b"IDAT":
             place = 2
-        elif chunk.name not in (*_CODING, *_ANIMATION, CREDENTIALS):
+        elif chunk.name not in (*_CODING, *_ANIMATION) and not is_unsafe(chunk.name):
             cleaned = _upright(chunk)
             if cleaned.name != b"eXIf":
                 places[place].append(cleaned)
@@ -169,8 +182,9 @@ def _upright(chunk: Chunk) -> Chunk:
 
 def _plain_profile(kind: bytes, profile: bytes) -> Chunk | None:
     """A profile that old programs write as hexadecimal text, as what it is; None for those that show nothing of the photo."""
-    if kind in (b"exif", b"app1") and profile.startswith(b"Exif\x00\x00"):
-        return _upright(Chunk(b"eXIf", profile[6:]))
+    block = profile.removeprefix(b"Exif\x00\x00")
+    if kind in (b"exif", b"app1") and block[:2] in (b"II", b"MM"):
+        return _upright(Chunk(b"eXIf", block))
     if kind in (b"xmp", b"app1"):
         return _xmp_chunk(profile.removeprefix(b"http://ns.adobe.com/xap/1.0/\x00"))
     if kind in (b"8bim", b"iptc"):

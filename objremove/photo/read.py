@@ -32,8 +32,13 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "GIF", "PPM")
 _ORIENTATION = 0x0112
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _DEEP: dict[str, Any] = {"PNG": png, "TIFF": tiff, "PPM": ppm}
+_CREDENTIALS = {
+    "WEBP": b"C2PA",
+    **dict.fromkeys(("AVIF", "HEIF"), bytes.fromhex("d8fec3d61b0e483c92975828877ec481")),
+}
+"""What marks content credentials in a file that Pillow writes anew without them: a chunk's name, a box's number."""
 _HDR = {16: "PQ", 18: "HLG"}
-_SRGB_PRIMARIES = (1, 2)  # BT.709, and none in particular
+_SRGB_PRIMARIES = (1, 2, 5, 6)  # BT.709, none in particular, and BT.601, which is next to it
 DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -129,9 +134,9 @@ def decode_file(data: bytes, name: str, max_megapixels: float) -> Decoded:
         raise PhotoError(f"{name}: the file is empty")
     image = identify(data, name)
     check_size((image.height, image.width), name, max_megapixels)
-    if image.format == "TIFF" and tiff.is_raw(image, data):
-        raise PhotoError(f"{name}: a camera's raw file, of which only a preview could be read: develop it first")
     try:
+        if image.format == "TIFF" and tiff.is_raw(image, data):
+            raise PhotoError("a camera's raw file, of which only a preview could be read: develop it first")
         decoded = _decode(image, data)
     except PhotoError as error:
         raise PhotoError(f"{name}: {variants.unsupported(data) or error}") from None
@@ -233,7 +238,7 @@ def _decode(image: Image.Image, data: bytes) -> Decoded:
     depth = _depth(image, data)
     if depth > 8 and deep is None:
         warnings += (f"{depth} bits a channel: read as 8",)
-    warnings += (*_unkept(image, names), *_of_colours(image, data))
+    warnings += (*_unkept(image, data, names), *_of_colours(image, data))
     if deep is not None:
         samples = _DEEP[str(kind)].read_deep(data, deep)
         decoded = Decoded(samples, Layout(deep), carried=_carried(image))
@@ -266,11 +271,13 @@ def _depth(image: Image.Image, data: bytes) -> int:
     return ppm.depth(data) if image.format == "PPM" else int(image.info.get("bit_depth", 8))
 
 
-def _unkept(image: Image.Image, names: set[bytes]) -> tuple[str, ...]:
+def _unkept(image: Image.Image, data: bytes, names: set[bytes]) -> tuple[str, ...]:
     """What goes because it shows the photo as it was, or vouches for it; `names` are those of a PNG's chunks."""
     segments: list[tuple[str, bytes]] = getattr(image, "applist", [])
     tags: Any = getattr(image, "tag_v2", {})
     credentials = any(name == "APP11" and body.startswith(metadata.JUMBF) for name, body in segments)
+    credentials |= image.format in _CREDENTIALS and _CREDENTIALS[image.format] in data
+    private = sorted(name.decode("latin-1") for name in names if png.is_private(name))
     notes = {
         "content credentials (C2PA) are not kept: they vouch for the photo as it was": credentials
         or png.CREDENTIALS in names
@@ -279,6 +286,9 @@ def _unkept(image: Image.Image, names: set[bytes]) -> tuple[str, ...]:
             name == "APP1" and body.startswith(metadata.EXTENDED_XMP) for name, body in segments
         ),
         "Photoshop's layers are not kept: they show the photo as it was": tiff.LAYERS in tags,
+        f"private parts of the PNG ({', '.join(private)}) are not kept: they may show the photo as it was": bool(
+            private
+        ),
     }
     return tuple(note for note, holds in notes.items() if holds) + tiff.lost_channels(image)
 

@@ -47,7 +47,7 @@ def is_raw(image: Image.Image, data: bytes) -> bool:
     """Whether a TIFF that Pillow opened is a camera's raw file: its first page is a preview, what the sensor saw lies elsewhere."""
     tags: Any = getattr(image, "tag_v2", {})
     is_preview = bool(int(tags.get(_PART_OF_MORE, 0)) & 1)
-    return _DNG in tags or (is_preview and _SUB_PAGES in tags) or data[8:10] == b"CR"
+    return _DNG in tags or (is_preview and _SUB_PAGES in tags) or data[8:12] == b"CR\x02\x00"
 
 
 def lost_channels(image: Image.Image) -> tuple[str, ...]:
@@ -64,9 +64,10 @@ def lost_channels(image: Image.Image) -> tuple[str, ...]:
 
 def extra_samples(data: bytes) -> tuple[int, ...]:
     """What a TIFF says of the channels beyond its colours: 0 nothing, 1 alpha that the colours are multiplied by, 2 alpha."""
-    with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
-        tags: Any = getattr(image, "tag_v2", {})
-        return tuple(int(kind) for kind in tags.get(_EXTRA, ()))
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        return tuple(int(kind) for kind in file.pages.first.extrasamples)
 
 
 def without_traces(exif: Image.Exif) -> Image.Exif:

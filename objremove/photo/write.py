@@ -310,8 +310,10 @@ def _write_avif(job: Job) -> tuple[bytes, tuple[str, ...]]:
     options = {"icc_profile": job.carried.icc, "exif": job.carried.exif, "xmp": job.carried.xmp}
     notes = _lossy_note(job, "AVIF")
     try:
-        Image.Exif().load(job.carried.exif)  # Pillow looks for the orientation there
-    except DECODER_ERRORS:
+        exif = Image.Exif()  # Pillow looks for the orientation there, and writes it anew
+        exif.load(job.carried.exif)
+        exif.tobytes()
+    except (*DECODER_ERRORS, AttributeError):
         options, notes = {**options, "exif": b""}, (*notes, _DAMAGED_EXIF)
     return _saved(job, "AVIF", quality=job.quality, subsampling="4:4:4", **options), notes
 
@@ -335,7 +337,7 @@ def _write_tiff(job: Job) -> tuple[bytes, tuple[str, ...]]:
     dpi = None if job.source else carried.dpi  # a TIFF's own density is among its tags
     notes: tuple[str, ...] = ()
     if job.layout.mode in ("RGB;16", "RGBA;16"):
-        extra = tiff.extra_samples(job.source) if job.source else ()
+        extra = tiff.extra_samples(job.source) if job.source and job.layout.mode == "RGBA;16" else ()
         data, notes = tiff.encode_deep(job.samples, compression, carried.icc, dpi, extra)
     else:
         if compression in _LOSSY_TIFF:

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from objremove.errors import PhotoError
@@ -104,7 +104,7 @@ class Manifest:
             str(source.get("path", "")) if source else "",
             (source["size"], source["mtime_ns"], source.get("sha256")) if source else None,
             (output["path"], output["size"], output["sha256"]) if output else None,
-            frozenset([*fields.get(FILES, ()), *([output["path"]] if output else ())]),
+            frozenset(fields[FILES] if FILES in fields else _may_be_of(output)),
             fields.get("reason", ""),
             offset,
         )
@@ -118,12 +118,15 @@ class Manifest:
     def files_of(self, item: Item) -> frozenset[Path]:
         """What these runs wrote for this very photo: none where its line speaks of another one that had its place in the tree.
 
-        It is the same one where it is what it was, wherever it lies now, or lies where it lay, whatever it is now.
+        It is the same one where it is what it was, wherever it lies now, or lies where it lay, whatever it is now. (Lines of earlier
+        versions name that place as it was named then.)
         """
         record = self.get(item.name)
         if record is None or record.source is None:
             return frozenset()
-        if record.path != os.path.abspath(item.source) and not is_same(item.source, record.source):
+        place = os.path.abspath(item.source)
+        was_here = place == record.path or place.endswith(os.path.join(os.sep, os.path.normpath(record.path)))
+        if not (was_here or is_same(item.source, record.source)):
             return frozenset()
         return frozenset(self.output / path for path in record.files)
 
@@ -185,6 +188,14 @@ class Manifest:
             os.replace(draft, self.path)
             self._records = moved  # not before: while the disk is full, the old lines are where they were
             self._stale = False
+
+
+def _may_be_of(output: Mapping[str, Any] | None) -> list[str]:
+    """What may have been written with a result, where a line of an earlier version does not say."""
+    if not output:
+        return []
+    place = PurePosixPath(output["path"])
+    return [str(place), *(str(place.with_name(place.stem + end)) for end in (".mask.png", ".compare.png"))]
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
