@@ -11,11 +11,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from objremove import segmentation
 from objremove.errors import ModelError, PhotoError, UsageError
 
 pytest.importorskip("lightning")
 
+from objremove.segmentation.slim_deeplab import SlimDeepLab
 from objremove.training import losses
 from objremove.training.augment import augment
 from objremove.training.clock import learning_rate
@@ -29,11 +32,13 @@ from objremove.training.config import (
 )
 from objremove.training.discriminator import NLayerDiscriminator
 from objremove.training.ema import Ema
+from objremove.training.export import load_weights
 from objremove.training.library import PhotoLibrary, ShapeBank, read_records, sampling_weights
 from objremove.training.mask_generators import LARGE, NARROW, MixedMask, make_masks
 from objremove.training.perceptual import Ade20kEncoder, PerceptualLoss, SqueezeNetFeatures, load_backbone
 from objremove.training.segmenter_augment import cut_mix, mix_up
 from objremove.training.stream import BatchStream
+from objremove.training.teachers import load_teacher
 
 # Published statistics of the holes (1,500 samples): mean, 5 % and 95 % quantile of the area, share of holes above half the area,
 # mean of the others, and median of the widest hole in pixels.
@@ -199,6 +204,45 @@ def test_backbones_are_told_by_their_keys(tmp_path: Path) -> None:
         load_backbone(other)
 
 
+def _lesser_segmenter() -> dict[str, torch.Tensor]:
+    """A state as earlier runs wrote it: two blocks of stride 16, no refinement, no norm that silences its block."""
+    torch.manual_seed(2)
+    network = SlimDeepLab(16, depth=2)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    return {key: value for key, value in network.state_dict().items() if not key.startswith("refinement.")}
+
+
+def test_a_lesser_segmenter_grows_without_answering_differently_at_first(tmp_path: Path) -> None:
+    state = _lesser_segmenter()
+    save_file(state, tmp_path / "lesser.safetensors")
+    lesser, grown = SlimDeepLab.of(state).eval(), SlimDeepLab(16)
+    load_weights(grown, tmp_path / "lesser.safetensors")
+    assert (len(lesser.stage3), len(grown.stage3)) == (2, 4)
+    image = torch.rand(1, 3, 64, 80)
+    expected = lesser(image)["out"]
+    assert expected.std() > 0.01
+    assert torch.equal(grown.eval()(image)["out"], expected)
+
+    loss = grown.train()(image)["out"].square().mean()
+    loss.backward()
+    for name in ("stage3.3.conv2.1.weight", "refinement.classifier.weight"):
+        assert grown.get_parameter(name).grad.abs().max() > 0, f"{name} can learn"
+    found = segmentation.load(tmp_path / "lesser.safetensors", device=torch.device("cpu"), dtype=torch.float32)
+    assert isinstance(found.find(np.zeros((64, 80, 3), np.uint8), ["person"]), list)
+    assert load_backbone(tmp_path / "lesser.safetensors")(image)[-1].shape == (1, 96, 4, 5)
+    assert load_teacher(tmp_path / "lesser.safetensors")(torch.rand(2, 3, 64, 80)).logits.shape == (2, 21, 16, 20)
+
+
+@pytest.mark.parametrize("lost", ["stage3.1.conv2.0.weight", "stage3.0.", "stem.", "classifier."])
+def test_growing_makes_up_for_nothing_else(tmp_path: Path, lost: str) -> None:
+    state = {key: value for key, value in _lesser_segmenter().items() if not key.startswith(lost)}
+    save_file(state, tmp_path / "damaged.safetensors")
+    with pytest.raises(ModelError, match="give weights of the same network"):
+        load_weights(SlimDeepLab(16), tmp_path / "damaged.safetensors")
+
+
 def test_average_follows_weights_and_statistics_and_copies_counters() -> None:
     network = torch.nn.BatchNorm2d(2)
     average = Ema(network, 0.5)
@@ -303,6 +347,18 @@ def test_tars_and_folders_hold_the_same_records(tmp_path: Path) -> None:
         assert outline.all()
 
 
+def test_members_of_a_tar_are_keyed_by_folder_and_name(tmp_path: Path) -> None:
+    photo, labels = _png(np.zeros((4, 4, 3), np.uint8)), _png(np.full((4, 4), 12, np.uint8))
+    names = ("./0001", "photos.v2/0001", "./photos.v2/0002")
+    members = {
+        f"{name}{suffix}": content for name in names for suffix, content in ((".png", photo), (".seg.png", labels))
+    }
+    records = read_records([_tar(tmp_path / "t.tar", members)])
+    assert [(record.key, record.classes) for record in records] == [
+        ("0001", (12,)), ("photos.v2/0001", (12,)), ("photos.v2/0002", (12,)),
+    ]  # fmt: skip
+
+
 def test_damaged_data_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         read_records([tmp_path / "nothing"])
@@ -312,6 +368,18 @@ def test_damaged_data_is_named(tmp_path: Path) -> None:
     with pytest.raises(PhotoError, match=r"broken\.tar"):
         read_records([tmp_path / "broken.tar"])
     (tmp_path / "broken.tar").unlink()
+    photo = _png(np.zeros((4, 4, 3), np.uint8))
+    truck = _tar(tmp_path / "truck.tar", {"a.png": photo, "a.json": b'{"classes": ["truck"]}'})
+    with pytest.raises(UsageError, match=r"a\.json names the class 'truck'"):
+        read_records([truck])
+    truck.unlink()
+    said = {"a.png": photo, "a.seg.png": _png(np.zeros((4, 4), np.uint8)), "a.json": b'{"classes": ["dog"]}'}
+    for names, reason in ((said.keys(), "said to show"), (said.keys() - {"a.seg.png"}, "no labelled objects")):
+        members = {name: said[name] for name in sorted(names)}
+        library = PhotoLibrary(read_records([_tar(tmp_path / "said.tar", members)]))
+        with pytest.raises(UsageError, match=reason):
+            ShapeBank(library).draw(np.random.default_rng(0))
+    (tmp_path / "said.tar").unlink()
     (tmp_path / "c.jpg").write_bytes(b"no photo")
     with pytest.raises(PhotoError, match=r"c\.jpg cannot be decoded"):
         PhotoLibrary(read_records([tmp_path]), memory_gb=1)

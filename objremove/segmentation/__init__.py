@@ -49,18 +49,17 @@ def load(
         return plugins.load(plugins.SEGMENTERS, name, Segmenter, device=device, dtype=dtype)
     path = _weights(name, "segmenter", offline=offline, progress=progress)
 
-    from objremove.segmentation.architectures import ARCHITECTURES, recognise, skeleton, without_auxiliary
+    from objremove.segmentation.architectures import ARCHITECTURES, network_in, without_auxiliary
     from objremove.segmentation.instance import InstanceSegmenter
     from objremove.segmentation.semantic import SemanticSegmenter
-    from objremove.segmentation.weights import fold_batch_norm, load_state, read_state
+    from objremove.segmentation.weights import fold_batch_norm, read_state
 
     state = without_auxiliary(read_state(path))
-    architecture = name if name in models.REGISTRY else recognise(state)
-    if architecture is None:
+    found = network_in(state, path, name if name in models.REGISTRY else None)
+    if found is None:
         raise ModelError(f"{path} holds weights of no known segmenter: known are {', '.join(ARCHITECTURES)}")
+    architecture, network = found
     chosen = ARCHITECTURES[architecture]
-    network = skeleton(architecture)
-    load_state(network, state, path=path)
     network = fold_batch_norm(network)
     if chosen.boxes:
         return InstanceSegmenter(network, architecture, chosen, device=device, dtype=dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -13,7 +14,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from objremove.classes import COCO, VOC
 from objremove.segmentation.slim_deeplab import SlimDeepLab
-from objremove.segmentation.weights import State, fits
+from objremove.segmentation.weights import State, fits, load_state
 
 _VOC_CLASSES: Final = dict(enumerate(VOC))
 
@@ -92,6 +93,24 @@ def without_auxiliary(state: State) -> State:
     return {key: value for key, value in state.items() if not key.startswith("aux_classifier.")}
 
 
-def recognise(state: State) -> str | None:
-    """The name of the architecture whose keys and shapes `state` has, None where it is none of them."""
-    return next((name for name in ARCHITECTURES if fits(skeleton(name), state)), None)
+def network_in(state: State, path: Path, name: str | None = None) -> tuple[str, nn.Module] | None:
+    """The name of the architecture and the network in a state dict, told by its keys where no `name` is given; None where it is none
+    of them.
+
+    A `SlimDeepLab` may be of any width and depth.
+
+    Raises:
+        ModelError: keys or shapes are not those of `name`.
+    """
+    name = name or next((known for known in ARCHITECTURES if fits(skeleton(known), state)), None)
+    if name is not None:
+        network = skeleton(name)
+        load_state(network, state, path=path)
+        return name, network
+    if not SlimDeepLab.is_in(state):
+        return None
+    try:
+        slim = SlimDeepLab.of(state).eval().requires_grad_(False)
+    except RuntimeError:
+        return None
+    return ("slim-deeplab-voc21", slim) if slim.classifier.out_channels == len(VOC) else None

@@ -43,7 +43,10 @@ def load_checkpoint(fabric: Fabric, path: Path, recipe: Recipe, *, settings: str
         fabric.load(path, content)
     except Exception as error:  # whatever a garbled file or foreign keys raise
         reason = " ".join(str(error).split())[:160]
-        raise ModelError(f"checkpoint {path} does not fit this run ({reason}): take its own configuration") from None
+        raise ModelError(
+            f"checkpoint {path} does not fit this run ({reason}): take its own configuration, or, where it was made by an earlier "
+            "version, begin anew from its weights with --init"
+        ) from None
     if content["settings"] != settings:
         raise ModelError(
             f"checkpoint {path} was made with other settings ({_differences(content['settings'], settings)}): "

@@ -11,6 +11,7 @@ from torch import nn
 
 from objremove.errors import ModelError
 from objremove.models.weight_file import write_halves
+from objremove.segmentation.slim_deeplab import SlimDeepLab
 
 
 def write_weights(network: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
@@ -29,16 +30,17 @@ def write_weights(network: nn.Module, path: Path, metadata: Mapping[str, str]) -
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Load safetensors into a network, none missing, none left over.
+    """Load safetensors into a network, none missing, none left over; a `SlimDeepLab` may begin as a lesser one.
 
     Raises:
         ModelError: the file is missing or damaged, or does not fit.
     """
     try:
-        state = load_file(path)
-        network.load_state_dict(
-            {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-        )
+        state = {key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()}
+        if isinstance(network, SlimDeepLab):
+            network.take_over(state)
+        else:
+            network.load_state_dict(state)
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"cannot start from {path} ({reason}): give weights of the same network") from None

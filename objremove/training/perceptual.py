@@ -170,28 +170,31 @@ def load_backbone(path: Path) -> Backbone:
     Raises:
         ModelError: the file is missing, damaged or holds none of the known backbones.
     """
-    state = _read(path)
-    if "features.3.squeeze.weight" in state:
-        state = {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
-        backbone: Backbone = SqueezeNetFeatures()
-        target: nn.Module = backbone.get_submodule("layers")
-    elif "stage4.0.conv1.0.weight" in state:
-        target = SlimDeepLab(width=state["stage1.0.conv1.0.weight"].shape[0], classes=state["classifier.bias"].shape[0])
-        backbone = SegmenterFeatures(target)
-    elif "conv3.weight" in state and "layer4.2.conv3.weight" in state:
-        target = backbone = Ade20kEncoder()
-        state = {key: value for key, value in state.items() if not key.startswith("fc.")}
-    else:
+    state = {key: value.float() if value.is_floating_point() else value for key, value in _read(path).items()}
+    try:
+        backbone = _backbone(state)
+    except RuntimeError as error:
+        raise ModelError(f"{path} is not a complete backbone: {' '.join(str(error).split())[:160]}") from None
+    if backbone is None:
         raise ModelError(
             f"{path} holds no perceptual backbone: give SqueezeNet 1.1, a SlimDeepLab or the ADE20K encoder"
         )
-    try:
-        target.load_state_dict(
-            {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-        )
-    except RuntimeError as error:
-        raise ModelError(f"{path} is not a complete backbone: {' '.join(str(error).split())[:160]}") from None
     return backbone.eval().requires_grad_(False)
+
+
+def _backbone(state: dict[str, Tensor]) -> Backbone | None:
+    if "features.3.squeeze.weight" in state:
+        squeeze = SqueezeNetFeatures()
+        features = {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
+        squeeze.layers.load_state_dict(features)
+        return squeeze
+    if SlimDeepLab.is_in(state):
+        return SegmenterFeatures(SlimDeepLab.of(state))
+    if "conv3.weight" in state and "layer4.2.conv3.weight" in state:
+        encoder = Ade20kEncoder()
+        encoder.load_state_dict({key: value for key, value in state.items() if not key.startswith("fc.")})
+        return encoder
+    return None
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from objremove.classes import VOC
 from objremove.errors import ModelError
-from objremove.segmentation.architectures import ARCHITECTURES, recognise, without_auxiliary
+from objremove.segmentation.architectures import ARCHITECTURES, network_in, without_auxiliary
 from objremove.segmentation.slim_deeplab import SlimDeepLab
 from objremove.segmentation.weights import State, fits, load_state, read_state
 from objremove.training.perceptual import IMAGENET_MEAN, IMAGENET_STD, Backbone, load_backbone
@@ -157,13 +157,11 @@ def _standardised(features: Tensor) -> Tensor:
 
 
 def _segmenter(state: State, path: Path) -> nn.Module | None:
-    name = recognise(state)
-    if name is not None and not ARCHITECTURES[name].boxes:
-        network = ARCHITECTURES[name].build()
-    else:
-        stem = state.get("stage1.0.conv1.0.weight")  # of a SlimDeepLab, which may be of any width
-        network = SqueezeDeepLab(len(VOC)) if stem is None else SlimDeepLab(stem.shape[0], len(VOC))
-        if not fits(network, state):
-            return None
+    found = network_in(state, path)
+    if found is not None and not ARCHITECTURES[found[0]].boxes:
+        return found[1]
+    network = SqueezeDeepLab(len(VOC))
+    if not fits(network, state):
+        return None
     load_state(network, state, path=path)
     return network
