@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from objremove.errors import NoFileError, PhotoError
-from objremove.photo import metadata, png, ppm, tiff, variants
+from objremove.photo import png, ppm, tiff, unkept, variants
 from objremove.photo.modes import MODES, Layout
 from objremove.types import AnyArray
 
@@ -32,13 +32,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "GIF", "PPM")
 _ORIENTATION = 0x0112
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _DEEP: dict[str, Any] = {"PNG": png, "TIFF": tiff, "PPM": ppm}
-_CREDENTIALS = {
-    "WEBP": b"C2PA",
-    **dict.fromkeys(("AVIF", "HEIF"), bytes.fromhex("d8fec3d61b0e483c92975828877ec481")),
-}
-"""What marks content credentials in a file that Pillow writes anew without them: a chunk's name, a box's number."""
-_HDR = {16: "PQ", 18: "HLG"}
-_SRGB_PRIMARIES = (1, 2, 5, 6)  # BT.709, none in particular, and BT.601, which is next to it
 DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -238,7 +231,7 @@ def _decode(image: Image.Image, data: bytes) -> Decoded:
     depth = _depth(image, data)
     if depth > 8 and deep is None:
         warnings += (f"{depth} bits a channel: read as 8",)
-    warnings += (*_unkept(image, data, names), *_of_colours(image, data))
+    warnings += (*unkept.pictures(image, data, names), *unkept.colours(image, data))
     if deep is not None:
         samples = _DEEP[str(kind)].read_deep(data, deep)
         decoded = Decoded(samples, Layout(deep), carried=_carried(image))
@@ -269,51 +262,6 @@ def _depth(image: Image.Image, data: bytes) -> int:
     if image.format == "TIFF":
         return 16 if tiff.has_deep_inks(image) else 8
     return ppm.depth(data) if image.format == "PPM" else int(image.info.get("bit_depth", 8))
-
-
-def _unkept(image: Image.Image, data: bytes, names: set[bytes]) -> tuple[str, ...]:
-    """What goes because it shows the photo as it was, or vouches for it; `names` are those of a PNG's chunks."""
-    segments: list[tuple[str, bytes]] = getattr(image, "applist", [])
-    tags: Any = getattr(image, "tag_v2", {})
-    credentials = any(name == "APP11" and body.startswith(metadata.JUMBF) for name, body in segments)
-    credentials |= image.format in _CREDENTIALS and _CREDENTIALS[image.format] in data
-    private = sorted(name.decode("latin-1") for name in names if png.is_private(name))
-    notes = {
-        "content credentials (C2PA) are not kept: they vouch for the photo as it was": credentials
-        or png.CREDENTIALS in names
-        or tiff.CREDENTIALS in tags,
-        "extended XMP is not kept: it may show the photo as it was": any(
-            name == "APP1" and body.startswith(metadata.EXTENDED_XMP) for name, body in segments
-        ),
-        "Photoshop's layers are not kept: they show the photo as it was": tiff.LAYERS in tags,
-        f"private parts of the PNG ({', '.join(private)}) are not kept: they may show the photo as it was": bool(
-            private
-        ),
-    }
-    return tuple(note for note, holds in notes.items() if holds) + tiff.lost_channels(image)
-
-
-def _of_colours(image: Image.Image, data: bytes) -> tuple[str, ...]:
-    """What becomes of colours that the file itself describes by number (nclx of ISO 23091-2), not by a profile.
-
-    Raises:
-        PhotoError: they are of high dynamic range, which 8 bits as they are cannot show.
-    """
-    if image.format not in ("AVIF", "HEIF") or image.info.get("icc_profile"):
-        return ()
-    known = image.info.get("nclx_profile") if image.format == "HEIF" else None
-    place = data.find(b"colrnclx") if image.format == "AVIF" else -1
-    if known:
-        primaries, transfer = int(known["color_primaries"]), int(known["transfer_characteristics"])
-    elif place >= 0 and place + 12 <= len(data):
-        primaries, transfer = struct.unpack_from(">HH", data, place + 8)
-    else:
-        return ()
-    if transfer in _HDR:
-        raise PhotoError(
-            f"colours of high dynamic range ({_HDR[transfer]}) are not supported; convert the photo to sRGB first"
-        )
-    return () if primaries in _SRGB_PRIMARIES else ("colours of a wide gamut without a profile are taken for sRGB",)
 
 
 def _turned(samples: AnyArray, orientation: int) -> AnyArray:
