@@ -31,7 +31,7 @@ EXAMPLES = (
     Example(
         "dogs.jpg",
         "--remove dog",
-        "Both faces are found at once, the rest at the second look. Posts and boards go on; the curtain ends where the hole began.",
+        "Both are found at once, the rest of them at the second look. Posts and boards go on; the curtain ends where the hole began, and the tag of the upper dog stays.",
     ),
     Example(
         "wine.jpg",
