@@ -31,7 +31,8 @@ EXAMPLES = (
     Example(
         "dogs.jpg",
         "--remove dog",
-        "Both are found at once, the rest of them at the second look. Posts and boards go on; the curtain ends where the hole began, and the tag of the upper dog stays.",
+        "Both are found at once, the rest of them at the second look. Posts and boards go on; the curtain ends where the hole "
+        "began, and the tag of the upper dog stays.",
     ),
     Example(
         "wine.jpg",
