@@ -178,6 +178,11 @@ class Visitor:
         self.page.click("#remove")
         self.page.wait_for_selector("#go-on")
 
+    def go_on(self):
+        """Leave before and after, and wait for what is found in the result."""
+        self.page.click("#go-on")
+        self.found()
+
     def download(self, button="#download"):
         """The name and bytes of what a button downloads."""
         with self.page.expect_download() as waiting:
@@ -288,8 +293,7 @@ def test_one_goes_on_with_the_result_and_steps_back(visit):
     visitor.drop(photo())
     page.mouse.click(*visitor.at(90, 90))
     visitor.remove()
-    page.click("#go-on")
-    visitor.found()
+    visitor.go_on()
     page.get_by_role("button", name="person: 0 of 1 selected").click()
     visitor.remove()
     page.click("#go-on")
@@ -611,8 +615,7 @@ def test_a_late_answer_marks_no_other_step(visit):
     visitor.drop(photo())
     page.mouse.click(*visitor.at(320, 70))
     visitor.remove()
-    page.click("#go-on")
-    visitor.found()
+    visitor.go_on()
     page.locator("#history button").first.click()
     PageSegmenter.first_gate.clear()
     page.fill("#class-field", "person#1")
@@ -712,8 +715,7 @@ def test_objects_that_the_server_has_forgotten_are_chosen_again_and_results_stay
     visitor.drop(photo())
     page.mouse.click(*visitor.at(320, 70))
     visitor.remove()
-    page.click("#go-on")
-    visitor.found()
+    visitor.go_on()
     lost = '{"error": {"code": "unknown_instance", "message": "no such instance"}}'
     page.route(
         "**/v1/remove", lambda route: route.fulfill(status=404, content_type="application/json", body=lost), times=1

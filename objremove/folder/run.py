@@ -74,12 +74,9 @@ def _foreign(items: Iterable[Item], manifest: Manifest, settings: Settings) -> I
         if there is None:
             continue
         record = manifest.get(item.name)
-        is_anothers = record is not None and there.relative_to(manifest.output).as_posix() in record.files
-        how = (
-            f"was made of {record.path}, not of {item.source}"
-            if record and is_anothers
-            else "exists, and no run made it"
-        )
+        how = "exists, and no run made it"
+        if record is not None and there.relative_to(manifest.output).as_posix() in record.files:
+            how = f"was made of {record.path}, not of {item.source}"
         yield item, f"{there} {how}: name another --output, or add --overwrite"
 
 

@@ -8,6 +8,9 @@ from pathlib import Path, PurePosixPath
 STATE = ".objremove"
 """The folder in an output folder in which a run keeps its state; a folder that has one is an output, and is not walked into."""
 
+MASK_END, COMPARISON_END = ".mask.png", ".compare.png"
+"""What follows the name of a result, without its suffix, in those of its mask and of before | mask | after."""
+
 REPORT = "report.jsonl"
 """The report of all runs in an output folder."""
 
@@ -60,6 +63,6 @@ class Layout:
             source,
             name,
             target,
-            target.with_name(f"{target.stem}.mask.png") if self.save_mask else None,
-            target.with_name(f"{target.stem}.compare.png") if self.compare else None,
+            target.with_name(target.stem + MASK_END) if self.save_mask else None,
+            target.with_name(target.stem + COMPARISON_END) if self.compare else None,
         )

@@ -18,7 +18,7 @@ from typing import Any
 
 from objremove.errors import PhotoError
 from objremove.runs.checksums import has_digest, is_same
-from objremove.runs.layout import REPORT, Item
+from objremove.runs.layout import COMPARISON_END, MASK_END, REPORT, Item
 
 REMOVED, UNMATCHED, SKIPPED, FAILED, UNDONE = "removed", "unmatched", "skipped", "failed", "undone"
 """What a line says of its file; `undone` takes back the line before it."""
@@ -195,7 +195,7 @@ def _may_be_of(output: Mapping[str, Any] | None) -> list[str]:
     if not output:
         return []
     place = PurePosixPath(output["path"])
-    return [str(place), *(str(place.with_name(place.stem + end)) for end in (".mask.png", ".compare.png"))]
+    return [str(place), *(str(place.with_name(place.stem + end)) for end in (MASK_END, COMPARISON_END))]
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

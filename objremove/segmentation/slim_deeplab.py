@@ -116,7 +116,8 @@ class Refinement(nn.Module):
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
         """(B, high, H/16, W/16) and (B, low, H/8, W/8) to (B, classes, H/8, W/8)."""
         high = F.interpolate(high, low.shape[-2:], mode="bilinear")
-        return self.classifier(self.merge(torch.cat([high, self.low(low)], 1)))  # type: ignore[no-any-return]
+        change: Tensor = self.classifier(self.merge(torch.cat([high, self.low(low)], 1)))
+        return change
 
 
 class ResidualBlock(nn.Module):
