@@ -494,6 +494,7 @@ def test_more_of_the_main_subject_stays_with_it(visit, monkeypatch):
     visitor.drop(photo("party.png"))
     page.get_by_role("button", name="person: 0 of 2 selected").click()
     page.locator('.chip[aria-busy="true"]').wait_for(state="detached")
+    expect(page.locator(".object")).to_have_count(4)
     assert len(visitor.objects()) == 4
     page.click("#all-but-main")
     page.get_by_role("button", name="Remove person and car").wait_for()
@@ -597,6 +598,8 @@ def test_many_removals_leave_the_page_its_connections(visit):
     GatedTelea.gate.clear()
     for name in names:
         page.get_by_role("button", name=f"{name}: 3 objects found").click()
+        expect(page.locator("#caption")).to_contain_text(name)
+        expect(page.locator(".object")).to_have_count(3)
         page.mouse.click(*visitor.at(90, 90))
         page.wait_for_selector(".object[aria-selected=true]", state="attached")
         page.click("#remove")
