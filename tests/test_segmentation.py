@@ -84,6 +84,15 @@ class TestSecondLook:
         assert found.score == pytest.approx(1 / (1 + np.exp(1.5)), abs=0.06), "without the presumption"
         assert segmenter.look_again(faint, ["person"], confidence=0.95) == []
 
+    def test_what_is_much_less_likely_than_another_of_its_class_is_not_what_was_meant(self):
+        clearer, fainter = scene(100, 80, (10, 10, 40, 40), colour=(115, 0, 0)), (45, 50, 75, 80)
+        (found,) = toy().look_again(clearer | scene(100, 80, fainter, colour=(80, 0, 0)), ["person"])
+        assert iou(found, (10, 10, 40, 40)) > 0.9
+        both = toy().look_again(clearer | scene(100, 80, fainter, colour=(110, 0, 0)), ["person"])
+        assert len(both) == 2, "nearly as likely"
+        blue = toy().look_again(clearer | scene(100, 80, fainter, colour=(0, 0, 80)), ["person", "car"])
+        assert [one.label for one in blue] == ["person", "car"], "each class by itself"
+
     def test_nothing_is_made_up(self):
         assert toy().look_again(scene(100, 80), ["person", "car"]) == []
         assert toy().look_again(scene(100, 80, (20, 20, 60, 70), colour=(80, 0, 0)), ["car"]) == []
@@ -223,10 +232,22 @@ class TestGeometry:
         (found,) = toy(200).find(pixels, ["person"])
         assert found.covers(84, 84)
 
-    def test_mirrored_answers_are_mirrored_back(self):
+    @pytest.mark.parametrize("side", [64, 96])
+    def test_mirrored_answers_are_mirrored_back(self, side: int):
         box = (3, 20, 40, 60)
-        (found,) = toy(flip=True).find(scene(100, 120, box), ["person"])
+        (found,) = toy(mirrored_side=side).find(scene(100, 120, box), ["person"])
         assert iou(found, box) > 0.9
+
+    def test_two_answers_are_averaged(self):
+        """A network that is sure at one scale and knows nothing at the other."""
+        segmenter, photo = toy(mirrored_side=96), scene(96, 96, (20, 20, 60, 60))
+        seen = segmenter._network.forward
+        segmenter._network.forward = lambda image: {"out": seen(image)["out"] * (1 if image.shape[2] == 96 else 0)}
+        scores = segmenter._overview(photo)
+        assert scores.probability.shape == (2, 96, 96)
+        person = scores.probability[segmenter.classes.index("person")]
+        assert person[40, 40] == pytest.approx((1 / 3 + 1 / (1 + np.exp(-4))) / 2, abs=0.01)
+        assert person[40, 80] == pytest.approx((1 / 3 + np.exp(-4) / (1 + np.exp(-4))) / 2, abs=0.01)
 
     def test_threads_agree(self):
         segmenter, pixels, answers = toy(), scene(128, 128, (20, 30, 80, 90)), []

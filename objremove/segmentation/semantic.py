@@ -15,7 +15,8 @@ whichever are asked for: the same photo has the same objects, and so the same nu
 
 A person who names a class mostly sees one in the photo. Where the network is sure of none, `look_again` puts that knowledge in: the
 odds of the class rise at every pixel by the same factor (Bayes' rule with another prior, as in Saerens et al., 2002), so that an
-animal which looked a little more like a cat is found as the dog that was asked for.
+animal which looked a little more like a cat is found as the dog that was asked for. One that is much less likely than another of
+its class is left: it is mostly something else.
 """
 
 from __future__ import annotations
@@ -41,9 +42,11 @@ TILE_CONFIDENCE = 0.8  # least mean probability of an object that only the tile 
 PRESUMED_ODDS = 8.0  # factor on the odds of a class that is said to be there
 PRESUMED_CONFIDENCE = 0.5  # least mean probability after that
 LEAST_AREA_PRESUMED = 0.01  # share of the photo
+LEAST_OF_PEAK = 0.5  # what is less than half as likely as the likeliest of its class is not what was meant
 LEAST_AREA = 0.0008  # components below this share of the photo are noise
 LEAST_AREA_IN_TILES = 0.005  # share of a tile
 
+_PEAK = 0.95  # quantile of the probabilities over an object: what its clearest part is taken for
 _LONGEST = 3.0  # the network's long side at most, in short sides
 _TILE_SCALE = 2.0  # the tile pass at most this much finer than the overview
 _LEAST_GAIN = 1.4  # a tile pass less fine than this times the overview is not worth its time
@@ -123,20 +126,33 @@ class SemanticSegmenter:
         overview = self._overview(pixels)
         leaning = overview.presuming(PRESUMED_ODDS)
         least = PRESUMED_CONFIDENCE if confidence is None else confidence
+        seen = [
+            component
+            for component in components(leaning, LEAST_AREA_PRESUMED)
+            if component.score >= least and self.classes[component.kind] in labels
+        ]
         found = [
             self._draw(
                 replace(component, score=_mean_probability(component, overview)),
                 own_margin(component, leaning),
                 _size(pixels),
             )
-            for component in components(leaning, LEAST_AREA_PRESUMED)
-            if component.score >= least and self.classes[component.kind] in labels
+            for component in likeliest(seen, overview)
         ]
         return by_falling_area(instance for instance in found if instance is not None)
 
+    @torch.inference_mode()
     def _overview(self, pixels: Pixels) -> Scores:
-        small = resize(as_uint8(pixels), network_size(_size(pixels), self._architecture.short_side))
-        return self._score(small, mirrored=self._architecture.flip)
+        """The photo as a whole, averaged with its mirror image at another scale where the architecture says so.
+
+        The mirror image is seen finer: it tells outlines, and the smaller picture what an object is.
+        """
+        seen = self._log_probabilities(pixels, self._architecture.short_side)
+        if self._architecture.mirrored_side is not None:
+            finer = self._log_probabilities(pixels, self._architecture.mirrored_side, mirrored=True)
+            seen = nn.functional.interpolate(seen[None], finer.shape[1:], mode="bilinear", align_corners=False)[0]
+            seen = torch.logaddexp(seen, finer) - math.log(2)
+        return self._scores(seen)
 
     def _draw(self, component: Component, margin: FloatMap, size: tuple[int, int]) -> Instance | None:
         """A component, positive in `margin`, at the scale of its frame, which has `size` = (H, W) pixels of the photo."""
@@ -160,7 +176,7 @@ class SemanticSegmenter:
         taken = np.zeros(won.shape, dtype=np.bool_)
         found: list[Instance] = []
         for x0, y0, x1, y1 in places:
-            scores = self._score(resize(as_uint8(pixels[y0:y1, x0:x1]), (side, side)), mirrored=False)
+            scores = self._scores(self._log_probabilities(pixels[y0:y1, x0:x1], side))
             edges = (y0 > 0, y1 < size[0], x0 > 0, x1 < size[1])
             for component in components(scores, LEAST_AREA_IN_TILES):
                 if component.score < least or component.touches(edges):
@@ -176,21 +192,19 @@ class SemanticSegmenter:
         return found
 
     @torch.inference_mode()
-    def _score(self, rgb: NDArray[np.uint8], *, mirrored: bool) -> Scores:
-        """Margins and probabilities of all classes for (h, w, 3) RGB at the network's scale.
-
-        `mirrored` averages with the mirrored picture: half a point of IoU for twice the time, so for the overview only.
-        """
-        image = _normalised(torch.from_numpy(np.array(rgb)).to(self._device))
+    def _log_probabilities(self, pixels: Pixels, short_side: int, *, mirrored: bool = False) -> Tensor:
+        """(classes, h, w) float32: what the network says of `pixels` seen at `short_side`, the mirror image's answer mirrored back."""
+        small = resize(as_uint8(pixels), network_size(_size(pixels), short_side))
+        image = _normalised(torch.from_numpy(np.array(small)).to(self._device))
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16):
-            logits = self._network(image)["out"].float()
-            if mirrored:
-                logits = (logits + self._network(image.flip(3))["out"].float().flip(3)) / 2
-        first, second = logits[0].topk(2, dim=0).values
-        own = logits[0, self._indices]
+            logits: Tensor = self._network(image.flip(3) if mirrored else image)["out"].float()
+        return (logits.flip(3) if mirrored else logits)[0].log_softmax(0)
+
+    def _scores(self, log_probabilities: Tensor) -> Scores:
+        first, second = log_probabilities.topk(2, dim=0).values
+        own = log_probabilities[self._indices]
         margin = own - torch.where(own >= first, second, first)
-        probability = logits[0].softmax(0)[self._indices]
-        return Scores(margin.cpu().numpy(), probability.cpu().numpy())
+        return Scores(margin.cpu().numpy(), own.exp().cpu().numpy())
 
 
 def network_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
@@ -240,6 +254,15 @@ def components(scores: Scores, least_share: float) -> Iterator[Component]:
 
 def _mean_probability(component: Component, scores: Scores) -> float:
     return float(scores.probability[component.kind][component.region].mean())
+
+
+def likeliest(seen: Sequence[Component], scores: Scores) -> list[Component]:
+    """Those of `seen` whose peak is at least `LEAST_OF_PEAK` of the highest peak of their class."""
+    peaks = [float(np.quantile(scores.probability[each.kind][each.region], _PEAK)) for each in seen]
+    highest: dict[int, float] = {}
+    for each, peak in zip(seen, peaks, strict=True):
+        highest[each.kind] = max(peak, highest.get(each.kind, 0.0))
+    return [each for each, peak in zip(seen, peaks, strict=True) if peak >= LEAST_OF_PEAK * highest[each.kind]]
 
 
 def own_margin(component: Component, scores: Scores) -> FloatMap:
