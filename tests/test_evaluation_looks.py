@@ -83,6 +83,15 @@ class TestRequests:
             whole,
         ]
 
+    @pytest.mark.parametrize(("columns", "alone"), [(26, 1), (27, 0)])
+    def test_an_object_goes_alone_where_three_quarters_of_all_that_is_found_lie_on_it(self, columns: int, alone: int):
+        scores = asked(field(dog=20, unknown=10), [block(CAT, np.s_[60:])], [block(DOG, np.s_[:10])])
+        assert [int(of[DOG]) for of in (scores.alone.requests, scores.alone.first, scores.alone.second)] == [1, 0, 1]
+        spilt = asked(field(dog=20), [block(DOG, np.s_[:20])], [block(DOG, np.s_[18:columns])])
+        assert [int(of[DOG]) for of in (spilt.alone.first, spilt.alone.second)] == [1, alone]
+        unknown = asked(field(dog=20, unknown=80), [block(DOG, np.s_[:])], [])
+        assert int(unknown.alone.first[DOG]) == 1, "what nobody knows is no mistake"
+
     def test_something_found_elsewhere_is_no_answer(self):
         assert figures(asked(field(cat=20), [block(CAT, np.s_[60:80])], []), CAT)[0] == [1, 0, 0]
 

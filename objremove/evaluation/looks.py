@@ -17,6 +17,7 @@ from objremove.instances import Instance
 from objremove.remover import Remover
 from objremove.segmentation.second_look import look_again
 from objremove.training.library import Bytes, Record
+from objremove.types import Mask
 
 LEAST_SHARE = 0.01
 """Least share of the photo that a class covers in the labels to be named as present; as much unknown may hide one that is not."""
@@ -24,6 +25,8 @@ LEAST_IOU = 0.25
 """Overlap with the labelled pixels above which a request is answered."""
 WHOLE = 0.9
 """Least share of the labelled pixels that is found where an object goes as a whole, but for what dilation takes along."""
+ALONE = 0.75
+"""Least share of the pixels found that are labelled so where an object goes alone: less, and something else goes with it."""
 
 
 def _counts() -> Counts:
@@ -62,11 +65,13 @@ class LookScores:
     Attributes:
         present: requests for what is there, and those that are answered.
         whole: the same requests, and those of which all that is found covers `WHOLE` of the labelled pixels.
+        alone: the same requests, and those of which something is found and `ALONE` of it lies on these pixels, unknown ones left out.
         absent: requests for what is not there, and those where something is found.
     """
 
     present: Asked = field(default_factory=Asked)
     whole: Asked = field(default_factory=Asked)
+    alone: Asked = field(default_factory=Asked)
     absent: Asked = field(default_factory=Asked)
 
     def add(
@@ -91,7 +96,7 @@ class LookScores:
         all_known = areas[len(VOC) :].sum() < LEAST_SHARE * labels.size
         for label in known:
             if areas[label] >= LEAST_SHARE * labels.size:
-                for asked, holds in ((self.present, _answered), (self.whole, _whole)):
+                for asked, holds in ((self.present, _answered), (self.whole, _whole), (self.alone, _alone)):
                     once, again = (holds(labels, found, label) for found in (first, [*first, *second]))
                     asked.add(label, first=once, second=again)
             elif not areas[label] and label in vocabulary and all_known:
@@ -125,8 +130,18 @@ def _answered(labels: Bytes, found: Iterable[Instance], label: int) -> bool:
 
 def _whole(labels: Bytes, found: Iterable[Instance], label: int) -> bool:
     """Whether the instances of the class together cover nearly all that is labelled so."""
+    return bool(_covered(labels, found, label)[labels == label].mean() >= WHOLE)
+
+
+def _alone(labels: Bytes, found: Iterable[Instance], label: int) -> bool:
+    """Whether the instances of the class lie together on little else than what is labelled so."""
+    hit = (labels == label)[_covered(labels, found, label) & (labels < len(VOC))]
+    return bool(hit.size and hit.mean() >= ALONE)
+
+
+def _covered(labels: Bytes, found: Iterable[Instance], label: int) -> Mask:
     covered = np.zeros(labels.shape, np.bool_)
     for one in found:
         if one.label == VOC[label]:
             one.paint(covered)
-    return bool(covered[labels == label].mean() >= WHOLE)
+    return covered

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from objremove.classes import VOC
 from objremove.evaluation.filling import Filling
-from objremove.evaluation.looks import LEAST_IOU, LEAST_SHARE, WHOLE, Asked
+from objremove.evaluation.looks import ALONE, LEAST_IOU, LEAST_SHARE, WHOLE, Asked
 from objremove.evaluation.methods import describe
 from objremove.evaluation.output import Cells, Section, code, machine, score_tables, wins_table, write_csv, write_report
 from objremove.evaluation.removal import Removal
@@ -19,9 +19,10 @@ _MARKS = (
 )
 _REQUESTS = (
     f"Present: each class on at least {LEAST_SHARE:.0%} of a photo by its labels; answered where an instance overlaps these "
-    f"pixels by an IoU above {LEAST_IOU}, whole where all that is found covers {WHOLE:.0%} of them. Absent: each class without a "
-    f"labelled pixel that the photo's source labels elsewhere, in photos of which less than {LEAST_SHARE:.0%} is unknown; every "
-    "such class is asked for, none is drawn. The second look follows where the first finds nothing of the class that it is sure of."
+    f"pixels by an IoU above {LEAST_IOU}, whole where all that is found covers {WHOLE:.0%} of them, alone where {ALONE:.0%} of "
+    "all that is found lies on them. Absent: each class without a labelled pixel that the photo's source labels elsewhere, in "
+    f"photos of which less than {LEAST_SHARE:.0%} is unknown; every such class is asked for, none is drawn. The second look "
+    "follows where the first finds nothing of the class that it is sure of."
 )
 
 
@@ -113,11 +114,11 @@ def _look_table(result: Removal) -> Cells:
     asked = [label for label in range(len(VOC)) if looks.present.requests[label] or looks.absent.requests[label]]
 
     def line(name: str, labels: Sequence[int]) -> list[str]:
-        whole = _shares(looks.whole, labels, result)[1:]  # of the same requests
-        return [name, *_shares(looks.present, labels, result), *whole, *_shares(looks.absent, labels, result)]
+        whole, alone = (_shares(of, labels, result)[1:] for of in (looks.whole, looks.alone))  # of the same requests
+        return [name, *_shares(looks.present, labels, result), *whole, *alone, *_shares(looks.absent, labels, result)]
 
-    there = ["present", "answered ↑", "answered at two looks ↑", "whole ↑", "whole at two looks ↑"]
-    heading = ["class", *there, "absent", "found ↓", "found at two looks ↓"]
+    there = [f"{what}{look} ↑" for what in ("answered", "whole", "alone") for look in ("", " at two looks")]
+    heading = ["class", "present", *there, "absent", "found ↓", "found at two looks ↓"]
     return [heading, line("all classes", asked), *(line(VOC[label], [label]) for label in asked)]
 
 
