@@ -118,7 +118,10 @@ def command(
     precision: options.Precision = "auto",
     threads: options.Threads = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Photos worked on at a time.", rich_help_panel=MODELS, show_default=False)
+        int | None,
+        typer.Option(
+            "--jobs", "-j", min=1, help="Photos worked on at a time.", rich_help_panel=MODELS, show_default=False
+        ),
     ] = None,
     offline: options.Offline = False,
     max_megapixels: options.MaxMegapixels = 250.0,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -165,9 +165,11 @@ class Photo:
         if source is not None and quality is None and not hole.any():
             return Encoded(source, (), self.format or target)
         if target == "JPEG" and source is not None:
-            return self._encode_jpeg(source, pixels, hole, quality)
-        samples = merge(decoded.samples, decoded.layout, pixels, hole, alpha)
-        return write(samples, decoded.layout, decoded.carried, target, source, quality)
+            encoded = self._encode_jpeg(source, pixels, hole, quality)
+        else:
+            samples = merge(decoded.samples, decoded.layout, pixels, hole, alpha)
+            encoded = write(samples, decoded.layout, decoded.carried, target, source, quality)
+        return replace(encoded, warnings=(*decoded.unkept, *encoded.warnings))
 
     def like_source(self, pixels: Pixels, hole: Mask, alpha: AnyArray | None = None) -> Any:
         """The photo with `pixels` in the hole, as the same kind of thing that `open` got.

@@ -69,6 +69,7 @@ class Decoded:
         data: the file, or None for what came as an image, array or tensor.
         carried: metadata.
         warnings: what of the source is not in the samples.
+        unkept: what of the source's file no file that is written of it has.
     """
 
     samples: AnyArray
@@ -78,6 +79,7 @@ class Decoded:
     data: bytes | None = None
     carried: Carried = field(default_factory=Carried)
     warnings: tuple[str, ...] = ()
+    unkept: tuple[str, ...] = ()
 
 
 def upright(array: AnyArray, orientation: int) -> AnyArray:
@@ -231,7 +233,8 @@ def _decode(image: Image.Image, data: bytes) -> Decoded:
     depth = _depth(image, data)
     if depth > 8 and deep is None:
         warnings += (f"{depth} bits a channel: read as 8",)
-    warnings += (*unkept.pictures(image, data, names), *unkept.colours(image, data))
+    warnings += unkept.colours(image, data)
+    lost = unkept.pictures(image, data, names)
     if deep is not None:
         samples = _DEEP[str(kind)].read_deep(data, deep)
         decoded = Decoded(samples, Layout(deep), carried=_carried(image))
@@ -246,7 +249,12 @@ def _decode(image: Image.Image, data: bytes) -> Decoded:
     ):  # Pillow and libheif turn these as they decode; OpenCV's and tifffile's samples are not turned
         turned = turned if deep is not None else 1
     return replace(
-        decoded, samples=_turned(decoded.samples, turned), format=kind, orientation=turned, warnings=warnings
+        decoded,
+        samples=_turned(decoded.samples, turned),
+        format=kind,
+        orientation=turned,
+        warnings=warnings,
+        unkept=lost,
     )
 
 

@@ -80,7 +80,7 @@ class Encoded:
 
     Attributes:
         data: its bytes.
-        warnings: what the format or the encoding could not keep.
+        warnings: what the format or the encoding could not keep, or must not.
         format: Pillow's name of the format.
     """
 
