@@ -33,18 +33,23 @@ class Server:
         self.folder = folder
         self.asked: list[str] = []
         self.truncated: set[str] = set()
+        self.ranges: set[str] = set()
         outer = self
 
         class Handler(http.server.SimpleHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.asked.append(self.path)
                 name = self.path.lstrip("/")
-                if name in outer.truncated:
+                if name in outer.truncated | outer.ranges:
                     body = (outer.folder / name).read_bytes()
-                    self.send_response(200)
-                    self.send_header("Content-Length", str(len(body)))
+                    start = int(self.headers.get("Range", "bytes=0-")[6:-1]) if name in outer.ranges else 0
+                    self.send_response(206 if start else 200)
+                    if start:
+                        self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+                    self.send_header("Content-Length", str(len(body) - start))
                     self.end_headers()
-                    self.wfile.write(body[: len(body) // 2])
+                    end = start + len(body) // 3 + 1 if name in outer.truncated else len(body)
+                    self.wfile.write(body[start:end])
                     return
                 super().do_GET()
 
@@ -87,7 +92,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def register(monkeypatch: pytest.MonkeyPatch):
     """Put a model into the registry for one test."""
 
-    def put(*urls: str, checksum: str = f"sha256:{SHA256}", **fields) -> Model:
+    def put(*urls: str, checksum: str | None = f"sha256:{SHA256}", **fields) -> Model:
         defaults = {"filename": "toy.bin", "size": len(WEIGHTS)}
         model = Model("toy", "segmenter", "a toy", "CC0", "this test", urls, checksum=checksum, **(defaults | fields))
         monkeypatch.setitem(registry.REGISTRY, "toy", model)
@@ -206,6 +211,21 @@ class TestStore:
         with pytest.raises(ModelError, match="recorded"):
             models.checked_path("toy")
 
+    def test_where_nothing_is_published_any_file_is_taken(self, home: Path, register):
+        register(checksum=None, size=None)
+        home.mkdir()
+        for weights in (WEIGHTS, WEIGHTS[::-1]):
+            (home / "toy.bin").write_bytes(weights)
+            assert models.checked_path("toy") == home / "toy.bin"
+
+    def test_a_missing_file_that_comes_in_an_archive(self, home: Path):
+        with pytest.raises(ModelError, match=r"or put models/best\.ckpt of https://.*\.zip at .*/best\.ckpt"):
+            models.checked_path("big-lama")
+
+    def test_a_home_of_nobody_holds_nothing(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("OBJREMOVE_HOME", "~nobody-at-all/x")
+        assert models.locate("sam_vit_b") is None
+
     def test_a_file_of_another_size_is_refused(self, home: Path, register):
         register()
         home.mkdir()
@@ -231,16 +251,66 @@ class TestFetch:
         server.truncated.add("cut.bin")
         register(f"{server.url}/{bad}", f"{server.url}/good.bin")
         assert models.fetch("toy").read_bytes() == WEIGHTS
-        assert server.asked == [f"/{bad}", "/good.bin"]
+        assert list(dict.fromkeys(server.asked)) == [f"/{bad}", "/good.bin"]
+        assert leftovers(home) == []
 
-    @pytest.mark.parametrize("bad", ["missing.bin", "wrong.bin", "cut.bin"])
-    def test_nothing_is_left_where_every_address_fails(self, server: Server, home: Path, register, bad: str):
+    def test_a_download_that_breaks_off_is_gone_on_with(self, server: Server, home: Path, register):
         (server.folder / "cut.bin").write_bytes(WEIGHTS)
         server.truncated.add("cut.bin")
+        server.ranges.add("cut.bin")
+        register(f"{server.url}/cut.bin")
+        assert models.fetch("toy").read_bytes() == WEIGHTS
+        assert len(server.asked) > 2, "each time a third of it came at most"
+        assert leftovers(home) == []
+
+    def test_what_came_is_kept_for_the_next_time(self, server: Server, home: Path, register):
+        (server.folder / "cut.bin").write_bytes(WEIGHTS)
+        server.truncated.add("cut.bin")  # and a server that sends all from the start, whatever is asked for
+        register(f"{server.url}/cut.bin")
+        with pytest.raises(ModelError, match=r"broke off after [\d,]+ bytes, which are kept"):
+            models.fetch("toy")
+        assert models.locate("toy") is None
+        server.truncated.clear()
+        server.ranges.add("cut.bin")
+        told: list[int] = []
+        assert models.fetch("toy", progress=lambda done, _: told.append(done)).read_bytes() == WEIGHTS
+        assert min(told) > len(WEIGHTS) // 4, "not from the start"
+        assert leftovers(home) == []
+
+    def test_the_beginning_of_another_file_is_not_gone_on_with_twice(self, server: Server, home: Path, register):
+        (server.folder / "cut.bin").write_bytes(WEIGHTS[::-1])
+        server.truncated.add("cut.bin")
+        register(f"{server.url}/cut.bin")
+        with pytest.raises(ModelError):
+            models.fetch("toy")
+        (server.folder / "cut.bin").write_bytes(WEIGHTS)
+        server.truncated.clear()
+        server.ranges.add("cut.bin")
+        assert models.fetch("toy").read_bytes() == WEIGHTS
+
+    def test_no_more_is_received_than_the_file_can_have(self, server: Server, home: Path, register):
+        (server.folder / "endless.bin").write_bytes(bytes(8 << 20))
+        register(f"{server.url}/endless.bin")
+        with pytest.raises(ModelError, match="sends more than"):
+            models.fetch("toy")
+        assert leftovers(home) == []
+
+    def test_a_password_in_an_address_is_not_shown(
+        self, server: Server, home: Path, register, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setenv("OBJREMOVE_MIRROR", server.url.replace("//", "//user:secret@"))
+        register(f"{server.url}/missing.bin")
+        with pytest.raises(ModelError, match="404") as caught:
+            models.fetch("toy")
+        assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize("bad", ["missing.bin", "wrong.bin"])
+    def test_nothing_is_left_where_every_address_fails(self, server: Server, home: Path, register, bad: str):
         register(f"{server.url}/{bad}")
         with pytest.raises(ModelError, match="no address delivered") as caught:
             models.fetch("toy")
         assert "\n" not in str(caught.value)
+        assert "models pull" not in str(caught.value), "that has just failed"
         assert models.locate("toy") is None
         assert leftovers(home) == []
 

@@ -1,33 +1,34 @@
 """Fetching: the only place that uses the network, and only when a model is asked for by name.
 
-A file is downloaded beside its place, held against its size and checksum, and renamed into its place: whatever bears the
-final name is whole. A lock keeps two processes from downloading the same file at once.
+A file is downloaded beside its place (what breaks off is gone on with), held against its size and checksum, and renamed into its
+place: whatever bears the final name is whole. A lock keeps two processes from downloading the same file at once.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
 
 from objremove.errors import ModelError, UsageError
+from objremove.models.download import BrokenOff, Progress, receive, without_password
 from objremove.models.registry import Model, get
-from objremove.models.store import check_published, expected_path, locate, missing, verify, write_record
+from objremove.models.store import NotPublished, check_published, expected_path, locate, missing, verify, write_record
 
 MIRROR_VARIABLE = "OBJREMOVE_MIRROR"
-Progress = Callable[[int, int], None]
-"""Called with the bytes received so far and the bytes in all (0 where the server does not say)."""
 
 _CHUNK = 1 << 18
-_TIMEOUT = 30.0  # seconds without a byte
+_MIB = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # no other address would help
 
 
 def fetch(name: str, *, progress: Progress | None = None, offline: bool = False) -> Path:
@@ -70,8 +71,6 @@ def _download_locked(model: Model, progress: Progress | None) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{target}.lock"):
-            for left in target.parent.glob(f"{_scratch_prefix(target)}*"):  # by a process that was killed
-                shutil.rmtree(left, ignore_errors=True)
             if not target.is_file():  # else another process brought it while this one waited
                 _try_addresses(model, target, progress)
     except OSError as error:
@@ -80,29 +79,47 @@ def _download_locked(model: Model, progress: Progress | None) -> Path:
 
 
 def _try_addresses(model: Model, target: Path, progress: Progress | None) -> None:
+    """The first address that delivers the published file; what it or another one delivered in part is kept until one does."""
     failures: list[str] = []
     for url in addresses(model):
-        with _scratch(target) as folder:
-            try:
-                received = folder / "download"
-                _receive(url, received, progress)
-                kept = _unpack(received, model, folder) if model.members else {target: received}
-                digest = check_published(kept[target], model)
-            except (
-                ModelError,
-                zipfile.BadZipFile,
-                zlib.error,
-                EOFError,
-                OSError,
-            ) as error:  # a failed request is an OSError
-                if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                    raise
-                failures.append(f"{url}: {_one_line(error)}")
-                continue
-            _publish(kept, target)
-            write_record(target, digest)
+        try:
+            _deliver(url, model, target, progress)
+            _sweep(target)
             return
+        except (ModelError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise
+            what = error.what if isinstance(error, NotPublished) else str(error)
+            failures.append(f"{without_password(url)}: {what}")
     raise ModelError(f"no address delivered the published weights of {model.name!r}: {'; '.join(failures)}")
+
+
+def _deliver(url: str, model: Model, target: Path, progress: Progress | None) -> None:
+    """Receive, check and publish; once more from the start where what an earlier download left was the beginning of another file."""
+    name = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
+    received = target.parent / f"{_scratch_prefix(target)}{name}"
+    went_on = received.exists()
+    try:
+        receive(url, received, _most(model), progress)
+        with _scratch(target) as folder:
+            kept = _unpacked(received, model, folder) if model.members else {target: received}
+            digest = check_published(kept[target], model)
+            _publish(kept, target)
+    except BrokenOff:
+        raise
+    except (ModelError, OSError):
+        received.unlink(missing_ok=True)
+        if not went_on:
+            raise
+        _deliver(url, model, target, progress)
+        return
+    write_record(target, digest)
+
+
+def _most(model: Model) -> int | None:
+    """Bytes that a download may have: some more than the file that is kept, for archives hold others beside it."""
+    known = model.size or model.about
+    return known and round(1.25 * known) + _MIB
 
 
 @contextmanager
@@ -119,33 +136,21 @@ def _scratch_prefix(target: Path) -> str:
     return f".fetch-{target.name}-"
 
 
-def _receive(url: str, path: Path, progress: Progress | None) -> None:
-    import pooch
+def _sweep(target: Path) -> None:
+    """Remove what earlier downloads left."""
+    for left in target.parent.glob(f"{_scratch_prefix(target)}*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
-    downloader = pooch.HTTPDownloader(
-        progressbar=_Counter(progress) if progress else False, chunk_size=_CHUNK, timeout=_TIMEOUT
-    )
-    downloader(url, str(path), None)
 
-
-class _Counter:
-    """What `pooch` expects of a progress bar (the part of tqdm's interface that it calls), handed on to a plain function."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.total = 0
-        self.done = 0
-
-    def update(self, count: int) -> None:
-        self.done += count  # pooch counts whole chunks, the last one too
-        self.progress(min(self.done, self.total or self.done), self.total)
-
-    def reset(self) -> None:
-        """Called once before the end, to let tqdm draw a full bar; the count has been told already."""
-        self.done = 0
-
-    def close(self) -> None:
-        """Nothing to close."""
+def _unpacked(archive: Path, model: Model, folder: Path) -> dict[Path, Path]:
+    """As `_unpack`; whatever is wrong with the archive is a `ModelError`."""
+    try:
+        return _unpack(archive, model, folder)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise ModelError(" ".join(str(error).split())[:200] or type(error).__name__) from error
 
 
 def _unpack(archive: Path, model: Model, folder: Path) -> dict[Path, Path]:
@@ -160,6 +165,9 @@ def _unpack(archive: Path, model: Model, folder: Path) -> dict[Path, Path]:
             if inside is None:
                 raise ModelError(f"the archive has no {member}")
             extracted = folder / f"member-{number}"
+            most = _most(model)
+            if most is not None and bundle.getinfo(inside).file_size > most:
+                raise ModelError(f"{member} in the archive has more than {most:,} bytes: it is not the file")
             with bundle.open(inside) as source, extracted.open("wb") as sink:
                 shutil.copyfileobj(source, sink, _CHUNK)
             kept[root / member] = extracted
@@ -169,17 +177,7 @@ def _unpack(archive: Path, model: Model, folder: Path) -> dict[Path, Path]:
 def _publish(kept: dict[Path, Path], target: Path) -> None:
     """Flush and rename every file into its place, the weights themselves last: their presence means that all is there."""
     for final in sorted(kept, key=lambda path: path == target):
-        with kept[final].open("rb") as file:
+        with kept[final].open("r+b") as file:
             os.fsync(file.fileno())
         final.parent.mkdir(parents=True, exist_ok=True)
         kept[final].replace(final)
-
-
-def _one_line(error: Exception) -> str:
-    import requests
-
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    if isinstance(error, requests.ConnectionError) and not isinstance(error, requests.exceptions.SSLError):
-        return "cannot be reached: is there a network?"
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -19,11 +19,19 @@ HOME_VARIABLE = "OBJREMOVE_HOME"
 _CHUNK = 1 << 22
 
 
+class NotPublished(ModelError):
+    """A file is not the one that its publisher describes; `what` differs."""
+
+    def __init__(self, message: str, what: str) -> None:
+        super().__init__(message)
+        self.what = what
+
+
 def cache_dir() -> Path:
     """The folder of downloaded weights: OBJREMOVE_HOME where it is set, else `objremove` in the user's cache folder."""
     home = os.environ.get(HOME_VARIABLE)
     if home:
-        return Path(home).expanduser()
+        return Path(os.path.expanduser(home))  # which leaves the home of an unknown user as it is
     import platformdirs
 
     return platformdirs.user_cache_path("objremove", appauthor=False)
@@ -90,9 +98,10 @@ def missing(model: Model) -> ModelError:
     """The error for a model whose file is not on this machine, with the way to get it."""
     path = expected_path(model)
     if model.urls:
+        what = f"{model.members[0]} of {model.urls[0]}" if model.members else model.urls[0]
         return ModelError(
             f"weights of {model.name!r} are not on this machine: run `objremove models pull {model.name}` with a network, "
-            f"or put {model.urls[0]} at {path}"
+            f"or put {what} at {path}"
         )
     return ModelError(
         f"weights of {model.name!r} are not on this machine and have no download: put your file at {path}"
@@ -102,17 +111,18 @@ def missing(model: Model) -> ModelError:
 def verify(path: Path, model: Model) -> str:
     """The SHA-256 of the file at `path` after holding it against the size, checksum and recorded digest of `model`.
 
-    A file that matches for the first time gets its record (`FILE.sha256`), where the folder can be written to.
+    A file that matches for the first time gets its record (`FILE.sha256`), where the folder can be written to; of a model without a
+    published checksum any file is taken.
 
     Raises:
         ModelError: it differs, or cannot be read.
     """
     digest = check_published(path, model)
-    record = _record_path(path)
-    recorded = _read_record(record)
+    if model.embedded or not model.checksum:  # all of it is published, or nothing that a file could be held against
+        return digest
+    recorded = _read_record(_record_path(path))
     if recorded is None:
-        if not model.embedded:
-            write_record(path, digest)
+        write_record(path, digest)
     elif recorded != digest:
         raise _mismatch(path, model, f"SHA-256 {digest[:16]}…, recorded {recorded[:16]}…")
     return digest
@@ -174,6 +184,6 @@ def _read_record(record: Path) -> str | None:
         return None
 
 
-def _mismatch(path: Path, model: Model, what: str) -> ModelError:
+def _mismatch(path: Path, model: Model, what: str) -> NotPublished:
     way = "reinstall objremove" if model.embedded else f"delete it and run `objremove models pull {model.name}`"
-    return ModelError(f"{path} is not the published file of {model.name!r} ({what}): {way}")
+    return NotPublished(f"{path} is not the published file of {model.name!r} ({what}): {way}", what)
