@@ -14,6 +14,7 @@ from contextlib import closing
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from objremove import models
 from objremove.arguments import check, is_one_photo
 from objremove.errors import ModelError, UsageError
 from objremove.inpainting import Inpainter
@@ -348,9 +349,7 @@ class Remover:
         prompter = self.shelf.prompter()
         steps.models.append(self.shelf.identity(prompter))
         if prompter.name == EMBEDDED_PROMPTER:
-            steps.notes.append(
-                "points and boxes were cut out by GrabCut; SAM does it better: objremove models pull sam_vit_b"
-            )
+            steps.notes.append(f"points and boxes were cut out by GrabCut; SAM does it better: {_way_to_sam()}")
         with steps.clock.stage("find"):
             return prompter.select(
                 pixels,
@@ -375,6 +374,11 @@ class Remover:
     def _known(self, *requests: Any) -> tuple[str, ...]:
         """The classes that `all` stands for; asks the segmenter only where `all` was said."""
         return self.shelf.segmenter().classes if any(says_all(request) for request in requests) else ()
+
+
+def _way_to_sam() -> str:
+    """The commands that bring it to this machine."""
+    return " && ".join(filter(None, (models.get("sam_vit_b").lacks, "objremove models pull sam_vit_b")))
 
 
 def _results(

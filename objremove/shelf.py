@@ -118,7 +118,7 @@ class Shelf:
         return inpainter
 
     def identity(self, model: Segmenter | Prompter | Inpainter) -> tuple[str, str | None]:
-        """The name that a model of this shelf was asked for by, and the SHA-256 of its weight file; None without one."""
+        """The name that a model of this shelf was asked for by, and the SHA-256 of its weights; None without any."""
         return self._hashes[id(model)]
 
     def _choice(self, kind: str, labels: frozenset[str] = frozenset()) -> str:
@@ -137,7 +137,7 @@ class Shelf:
             if (kind, name) not in self._loaded:
                 model = self._load(kind, name)
                 path = models.locate(name) if name in models.REGISTRY or os.path.exists(name) else None
-                self._hashes[id(model)] = (name, models.sha256(path) if path and path.is_file() else None)
+                self._hashes[id(model)] = (name, models.sha256(path) if path else None)
                 self._loaded[kind, name] = model
             return self._loaded[kind, name]
 
@@ -154,15 +154,20 @@ class Shelf:
 
 def chosen_from() -> tuple[str, ...]:
     """The models that are on this machine, of those that `auto` chooses from: another answer may mean another choice."""
-    return tuple(name for names, _ in _AUTO.values() for name in names if models.locate(name))
+    return tuple(name for names, _ in _AUTO.values() for name in names if _is_here(models.get(name)))
 
 
 def _best(names: Sequence[str], labels: Iterable[str] = ()) -> str | None:
-    """The first of `names` whose file is on this machine and that knows every label."""
+    """The first of `names` that can be used on this machine and that knows every label."""
     wanted = set(labels)
     for name in names:
         model = models.get(name)
         known = set(COCO.values()) if model.classes == "coco" else set(VOC[1:])
-        if (not model.needs_file or models.locate(name)) and wanted <= known:
+        if _is_here(model) and wanted <= known:
             return name
     return None
+
+
+def _is_here(model: models.Model) -> bool:
+    """Whether its weights lie on this machine, and what runs them."""
+    return not model.lacks and (not model.needs_file or models.locate(model.name) is not None)

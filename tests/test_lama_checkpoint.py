@@ -8,6 +8,7 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 
 from objremove.errors import ModelError
 from objremove.inpainting.lama import GeneratorConfig, build_generator, load_generator, save_generator
+from objremove.inpainting.lama.inpainter import LamaInpainter
 
 TINY = Path(__file__).parent / "data" / "lama-tiny"
 
@@ -95,6 +97,21 @@ def test_architecture_is_inferred_from_shapes(tmp_path, changes):
     generator = build_generator(GeneratorConfig(ngf=8, n_blocks=3, **changes)).eval()
     torch.save(generator.state_dict(), tmp_path / "weights.pt")
     assert_same(load_generator(tmp_path / "weights.pt"), generator)
+
+
+@pytest.mark.parametrize("changes", [{"input_nc": 5}, {"output_nc": 1}, {"output_nc": 4}])
+def test_a_generator_of_other_channels_is_no_inpainter(tmp_path, changes):
+    generator = build_generator(GeneratorConfig(ngf=8, n_blocks=1, **changes)).eval()
+    torch.save(generator.state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(ModelError, match="takes red, green, blue and the mask"):
+        LamaInpainter(tmp_path / "weights.pt", name="toy", device=torch.device("cpu"))
+
+
+def test_a_file_that_may_not_be_read_is_a_model_error(tmp_path, monkeypatch):
+    (tmp_path / "weights.pt").write_bytes(b"x" * 99)
+    monkeypatch.setattr(Path, "open", Mock(side_effect=PermissionError(13, "Permission denied")))
+    with pytest.raises(ModelError, match=r"cannot read weights .*Permission denied"):
+        load_generator(tmp_path / "weights.pt")
 
 
 def test_output_activation_comes_from_the_official_config(tmp_path, tiny):

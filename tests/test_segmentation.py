@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from objremove.errors import ModelError, UsageError
 from objremove.instances import Instance
 from objremove.segmentation import instance as instance_room
 from objremove.segmentation import outline, semantic
-from objremove.segmentation.architectures import ARCHITECTURES, Architecture, network_in, skeleton
+from objremove.segmentation.architectures import ARCHITECTURES, Architecture, network_in, renamed, skeleton
 from objremove.segmentation.base import Segmenter
 from objremove.segmentation.instance import Detection, InstanceSegmenter
 from objremove.segmentation.semantic import SemanticSegmenter
@@ -466,6 +467,27 @@ class TestMaskRCNN:
             x0, y0, x1, y1 = found.box
             assert 0 <= x0 < x1 <= 83
             assert 0 <= y0 < y1 <= 61
+
+    def test_a_long_strip_changes_nothing_for_the_photos_after_it(self, detector, monkeypatch: pytest.MonkeyPatch):
+        """torchvision tells the scales of the levels by the first photo, and its padding misleads it."""
+        _, segmenter = detector
+        monkeypatch.setattr(segmenter, "_architecture", replace(segmenter._architecture, short_side=64))
+        segmenter.find(scene(30, 1000), segmenter.classes, confidence=0.0)
+        for pooler in (segmenter._network.roi_heads.box_roi_pool, segmenter._network.roi_heads.mask_roi_pool):
+            assert pooler.scales == [1 / 4, 1 / 8, 1 / 16, 1 / 32]
+
+    def test_the_names_of_its_first_weights_are_known(self, detector):
+        network, _ = detector
+        new = network.state_dict()
+        old = {
+            re.sub(r"mask_head\.(\d)\.0\.", lambda at: f"mask_head.mask_fcn{int(at[1]) + 1}.", key)
+            .replace("rpn.head.conv.0.0.", "rpn.head.conv.")
+            .replace("s.0.0.", "s.0.")
+            .replace("s.1.0.", "s.1.")
+            for key in new
+        }
+        assert len(old - set(new)) > 5
+        assert set(renamed({**dict.fromkeys(old)})) == set(new) == set(renamed(new))
 
     def test_folding_changes_nothing(self, detector):
         network, segmenter = detector

@@ -193,6 +193,23 @@ class TestSam:
         assert refined.second_look
         assert refined.extends
 
+    def test_what_a_second_look_sees_more_of_is_not_held_against_it(self, tiny_sam):
+        """Neither is a pixel that the instance itself covers, of another class or not."""
+        prompter, asked = self.answering(tiny_sam, disc(120, 160, 70, 60, 30), 0.95), []
+        answer = prompter._decode
+        prompter._decode = lambda *prompt: asked.append(prompt[1]) or answer(*prompt)  # type: ignore[method-assign]
+        head, dog = disc(120, 160, 70, 40, 12), disc(120, 160, 70, 60, 34)
+        found = [instance(head), replace(instance(dog), second_look=True, extends=True)]
+        prompter.refine(photo_of(dog), found)
+        assert len(asked) == 2
+        assert all(positive for points in asked for *_, positive in points)
+        asked.clear()
+        beside = disc(120, 160, 100, 60, 9)
+        prompter.refine(photo_of(dog), [instance(dog), instance(disc(120, 160, 70, 50, 12), "cat"), instance(beside)])
+        assert all(positive for *_, positive in asked[0]), "the cat's middle and the other's lie in the dog"
+        prompter.refine(photo_of(dog), [instance(head), instance(disc(120, 160, 80, 50, 4))])
+        assert not all(positive for *_, positive in asked[3]), "another object in its box, beside it"
+
     def test_thin_objects_keep_both_masks(self, tiny_sam):
         rough, sharp = disc(120, 160, 70, 60, 30), disc(120, 160, 74, 60, 30)
         (refined,) = self.answering(tiny_sam, sharp, 0.95).refine(photo_of(rough), [instance(rough, "bicycle")])
@@ -220,7 +237,7 @@ class TestSam:
     def test_a_file_that_is_no_sam(self, tmp_path: Path):
         pytest.importorskip("segment_anything")
         torch.save({"a": torch.zeros(1)}, tmp_path / "x.pth")
-        with pytest.raises(ModelError, match="no SAM weights"):
+        with pytest.raises(ModelError, match="no SAM of a known size"):
             segmentation.load_prompter(tmp_path / "x.pth", device=CPU, dtype=FP32)
 
     def test_segmenters_are_no_prompters(self):

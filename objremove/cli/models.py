@@ -51,6 +51,8 @@ def pull(names: Names = None, all_models: Annotated[bool, typer.Option("--all", 
             with speaker.progress(name, "bytes") as progress:
                 path = models.fetch(name, progress=progress)
             speaker.say(f"{name}: {path}")
+            if lacks := models.get(name).lacks:
+                speaker.say(f"{name} cannot be used yet: run `{lacks}`")
         except ObjRemoveError as error:
             speaker.error(str(error))
             codes.append(error.exit_code)
@@ -80,11 +82,10 @@ def path(name: Annotated[str, typer.Argument(help="A model name.", show_default=
     """Print where a model's file lies."""
     from objremove import models
 
-    model = models.get(name)
-    if not model.needs_file:
-        raise UsageError(f"{name} is an algorithm and has no file")
     found = models.locate(name)
     if found is None:
+        if not models.get(name).needs_file:
+            raise UsageError(f"{name} is an algorithm and has no file")
         raise ObjRemoveError(f"{name} is not on this machine: objremove models pull {name}")
     print(found)
     return OK

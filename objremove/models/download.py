@@ -48,7 +48,8 @@ def receive(url: str, path: Path, most: int | None, progress: Progress | None) -
             if not done:
                 raise ModelError(_reason(error)) from error
         except requests.HTTPError as error:
-            raise ModelError(f"{error.response.status_code} {error.response.reason}") from error
+            answer = error.response
+            raise ModelError(f"{answer.status_code} {answer.reason}" if answer is not None else "refused") from error
         except requests.RequestException as error:
             raise ModelError(" ".join(str(error).split())[:200] or type(error).__name__) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -30,6 +31,8 @@ class Model:
         classes: whose class list a segmenter knows.
         members: where `urls` are zip archives: the paths inside that are kept. The first one is `filename`.
         embedded: the file ships inside this package.
+        package: what must be installed to run it, as it is imported; `extra` brings it.
+        extra: of this package.
     """
 
     name: str
@@ -45,12 +48,24 @@ class Model:
     classes: Literal["voc", "coco"] | None = None
     members: tuple[str, ...] = ()
     embedded: bool = False
+    package: str = ""
+    extra: str = ""
+
+    @property
+    def lacks(self) -> str:
+        """The command that installs what must be installed to run it; empty where all is."""
+        if not self.package or importlib.util.find_spec(self.package):
+            return ""
+        return f'pip install "objremove[{self.extra}]"'
 
     @property
     def needs_file(self) -> bool:
         """Whether it has weights at all; the classical methods have none."""
         return bool(self.filename)
 
+
+OFFICIAL_MEMBERS = ("models/best.ckpt", "config.yaml")
+"""What a model is loaded from of a folder as the official LaMa code writes it, the weights first."""
 
 _TORCHVISION = "https://download.pytorch.org/models/"
 _TORCHVISION_LICENCE = "BSD-3-Clause (code and weights); trained on COCO photos, whose own terms vary"
@@ -92,6 +107,8 @@ def _sam(letter: str, title: str, file: str, size: int, md5: str) -> Model:
         filename=file,
         size=size,
         checksum=f"md5:{md5}",
+        package="segment_anything",
+        extra="sam",
     )
 
 
@@ -210,7 +227,7 @@ _MODELS: Final[tuple[Model, ...]] = (
         urls=("https://huggingface.co/smartywu/big-lama/resolve/main/big-lama.zip",),
         filename="big-lama/models/best.ckpt",
         # Two packings of the zip with different hashes circulate; the checkpoint inside is the same.
-        members=("models/best.ckpt", "config.yaml"),
+        members=OFFICIAL_MEMBERS,
         size=410_046_389,
         checksum="sha256:fccb7adffd53ec0974ee5503c3731c2c2f1e7e07856fd9228cdcc0b46fd5d423",
     ),

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from objremove.errors import ModelError, UsageError
-from objremove.models.registry import REGISTRY, Model, get
+from objremove.models.registry import OFFICIAL_MEMBERS, REGISTRY, Model, get
 
 HOME_VARIABLE = "OBJREMOVE_HOME"
 _CHUNK = 1 << 22
@@ -160,8 +160,13 @@ def write_record(path: Path, digest: str) -> None:
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file as 64 hexadecimal digits."""
-    return _digests(Path(path), ("sha256",))["sha256"]
+    """SHA-256 of a weight file as 64 hexadecimal digits; of an official model folder that of what it is loaded from."""
+    path = Path(path)
+    if not path.is_dir():
+        return _digests(path, ("sha256",))["sha256"]
+    parts = [path / member for member in OFFICIAL_MEMBERS if (path / member).is_file()]
+    lines = "".join(f"{sha256(part)}  {part.relative_to(path).as_posix()}\n" for part in parts)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _digests(path: Path, kinds: tuple[str, ...]) -> dict[str, str]:

@@ -49,19 +49,22 @@ def load(
         return plugins.load(plugins.SEGMENTERS, name, Segmenter, device=device, dtype=dtype)
     path = _weights(name, "segmenter", offline=offline, progress=progress)
 
-    from objremove.segmentation.architectures import ARCHITECTURES, network_in, without_auxiliary
-    from objremove.segmentation.instance import InstanceSegmenter
+    from objremove.segmentation.architectures import ARCHITECTURES, network_in, renamed, without_auxiliary
+    from objremove.segmentation.instance import InstanceSegmenter, settle_scales
     from objremove.segmentation.semantic import SemanticSegmenter
     from objremove.segmentation.weights import fold_batch_norm, read_state
 
-    state = without_auxiliary(read_state(path))
+    state = renamed(without_auxiliary(read_state(path)))
     found = network_in(state, path, name if name in models.REGISTRY else None)
     if found is None:
-        raise ModelError(f"{path} holds weights of no known segmenter: known are {', '.join(ARCHITECTURES)}")
+        raise ModelError(
+            f"{path} holds weights of no known segmenter, or of other classes than VOC's or COCO's: known are {', '.join(ARCHITECTURES)}"
+        )
     architecture, network = found
     chosen = ARCHITECTURES[architecture]
     network = fold_batch_norm(network)
     if chosen.boxes:
+        settle_scales(network)
         return InstanceSegmenter(network, architecture, chosen, device=device, dtype=dtype)
     return SemanticSegmenter(network, architecture, chosen, device=device, dtype=dtype)
 

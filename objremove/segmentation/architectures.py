@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,13 @@ from objremove.segmentation.slim_deeplab import SlimDeepLab
 from objremove.segmentation.weights import State, fits, load_state
 
 _VOC_CLASSES: Final = dict(enumerate(VOC))
+_OLD_NAMES: Final = tuple(
+    (re.compile(old), new)
+    for old, new in (
+        (r"(fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2"),
+        (r"(rpn\.head\.conv)\.(weight|bias)$", r"\1.0.0.\2"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,16 @@ def skeleton(name: str) -> nn.Module:
 def without_auxiliary(state: State) -> State:
     """`state` without the heads that only training uses."""
     return {key: value for key, value in state.items() if not key.startswith("aux_classifier.")}
+
+
+def renamed(state: State) -> State:
+    """`state` with the names of today's torchvision: its first Mask R-CNN weights (2019) still have those of its first code."""
+    found = {}
+    for key, value in state.items():
+        for old, new in _OLD_NAMES:
+            key = old.sub(new, key)
+        found[re.sub(r"mask_fcn(\d)\.(?=weight|bias)", lambda at: f"{int(at[1]) - 1}.0.", key)] = value
+    return found
 
 
 def network_in(state: State, path: Path, name: str | None = None) -> tuple[str, nn.Module] | None:

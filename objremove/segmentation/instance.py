@@ -82,6 +82,16 @@ class InstanceSegmenter:
         return _detections(found[0], ratio)
 
 
+def settle_scales(network: Any) -> None:
+    """Let a Mask R-CNN's poolers tell the scales of their levels, 1/4 to 1/32, by a square.
+
+    They tell them once, by the first photo, from its padded features and its size before that: a long strip misleads them for good.
+    """
+    for pooler in (network.roi_heads.box_roi_pool, network.roi_heads.mask_roi_pool):
+        sides = {name: 256 >> level for level, name in enumerate(pooler.featmap_names, 2)}
+        pooler({name: torch.zeros(1, 1, side, side) for name, side in sides.items()}, [torch.zeros(0, 4)], [(256, 256)])
+
+
 def _detections(found: dict[str, Tensor], ratio: Tensor) -> list[Detection]:
     boxes = (found["boxes"].float().cpu() * ratio).tolist()
     masks = found["masks"][:, 0].float().cpu().numpy()

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from objremove import models
 from objremove.errors import ModelError
 from objremove.instances import Instance
 from objremove.segmentation.attention import bound_attention_memory
@@ -175,7 +176,9 @@ class SamPrompter:
 
     def _refined(self, embedding: Embedding, instance: Instance, others: Sequence[Instance]) -> Instance:
         box = grown_box(instance, 0.05, least=4 / min(embedding.scale))
-        against = [p for other in others if other is not instance for p in inner_points(other, 1, inside=instance.box)]
+        apart = [other for other in others if other is not instance and not _are_one(other, instance)]
+        inside = (point for other in apart for point in inner_points(other, 1, inside=instance.box))
+        against = [point for point in inside if not instance.covers(*point)]
         points = [(x, y, True) for x, y in inner_points(instance, 3)] + [(x, y, False) for x, y in against]
         logits, quality = self._decode(embedding, points, box, False)
         drawn = self._draw(embedding, logits[0], instance.label, float(quality[0]))
@@ -184,6 +187,11 @@ class SamPrompter:
         source = f"{instance.source}+{self.name}"
         sharper = replace(instance, box=drawn.box, crop=drawn.crop, boundary_error=drawn.boundary_error, source=source)
         return united(sharper, instance) if instance.label in _THIN else sharper
+
+
+def _are_one(first: Instance, second: Instance) -> bool:
+    """Whether one is what a second look saw more of the other: they share a label, and one of them extends what was found."""
+    return first.label == second.label and (first.extends or second.extends)
 
 
 def united(first: Instance, second: Instance) -> Instance:
@@ -200,10 +208,8 @@ def united(first: Instance, second: Instance) -> Instance:
 
 def require_package() -> None:
     """Raises `ModelError` where `segment-anything` is not installed: asked before a gigabyte is fetched for it."""
-    try:
-        import segment_anything  # noqa: F401
-    except ImportError as error:
-        raise ModelError('SAM needs the package segment-anything: run `pip install "objremove[sam]"`') from error
+    if lacks := models.get("sam_vit_b").lacks:
+        raise ModelError(f"SAM needs the package segment-anything: run `{lacks}`")
 
 
 def load_sam(path: Path, *, device: torch.device, dtype: torch.dtype) -> SamPrompter:
@@ -218,9 +224,12 @@ def load_sam(path: Path, *, device: torch.device, dtype: torch.dtype) -> SamProm
     state = read_state(path)
     kind = _kind(state)
     if kind is None:
-        raise ModelError(f"{path} holds no SAM weights: known are {', '.join(_BUILDERS.values())}")
-    model = sam_model_registry[kind]()
+        raise ModelError(f"{path} holds no SAM of a known size: known are {', '.join(_BUILDERS.values())}")
+    with torch.device("meta"):  # shapes without values: nothing is drawn at random only to be replaced
+        model = sam_model_registry[kind]()
     load_state(model, state, path=path)
+    for name in ("pixel_mean", "pixel_std"):  # in no file; `SamPrompter` normalises by itself
+        model.register_buffer(name, torch.zeros(3, 1, 1), persistent=False)
     return SamPrompter(model.eval(), f"sam_{kind}", device=device, dtype=dtype)
 
 

@@ -32,9 +32,15 @@ def read_state(path: Path) -> State:
         raise ModelError(f"cannot read weights {path}: {error.strerror or error}") from error
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ModelError(f"{path} is not a whole weight file, or holds more than weights: fetch it anew") from error
+    for wrapper in ("state_dict", "model"):  # of Lightning's checkpoints and of torchvision's own training
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise ModelError(f"{path} holds no state dict: give a file of named tensors")
-    return {str(key): value.float() if value.is_floating_point() else value for key, value in content.items()}
+    return {
+        str(key).removeprefix("module."): value.float() if value.is_floating_point() else value
+        for key, value in content.items()
+    }
 
 
 def load_state(module: nn.Module, state: State, *, path: Path) -> None:

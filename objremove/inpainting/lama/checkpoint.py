@@ -42,7 +42,11 @@ def load_generator(path: str | os.PathLike[str]) -> Generator:
         return _load_official_folder(path)
     if not path.is_file():
         raise ModelError(f"weight file {path} does not exist: check the path or pull the model")
-    if _is_safetensors(path):
+    try:
+        safe = _is_safetensors(path)
+    except OSError as error:
+        raise ModelError(f"cannot read weights {path}: {error.strerror or error}") from error
+    if safe:
         tensors, config = _read_safetensors(path)
     else:
         tensors, config = _bare_generator_keys(_read_torch(path), path), None

@@ -13,6 +13,7 @@ from objremove.inpainting.lama.folding import fold
 from objremove.inpainting.lama.generator import Generator
 from objremove.types import WindowHoles, Windows
 
+_CHANNELS = (4, 3)  # in: red, green, blue and the mask; out: the colours
 _SMALLEST_SIDE = 16  # the trunk pads its maps (an eighth of the window) by reflection, which takes two pixels
 
 
@@ -47,6 +48,11 @@ class LamaInpainter:
         """
         if isinstance(generator, (str, os.PathLike)):
             generator = load_generator(generator)
+        if (generator.config.input_nc, generator.config.output_nc) != _CHANNELS:
+            raise ModelError(
+                f"{name} takes {generator.config.input_nc} channels and gives {generator.config.output_nc}: a LaMa takes red, green, "
+                "blue and the mask, and gives three; choose another weight file"
+            )
         self.name = name
         self.modulo = generator.config.modulo
         self.hole_width, self.sharp_width = generator.config.hole_width, generator.config.sharp_width
