@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from numbers import Integral, Real
 from typing import Any
 
 from objremove.errors import UsageError
-from objremove.photo import Photo
 
 
 def check(
@@ -20,11 +20,16 @@ def check(
     optional: bool = False,
 ) -> None:
     """Raise UsageError, which asks for `what`, unless a value is of that kind and fits, or is None where it may be."""
-    if not (optional and value is None) and not (isinstance(value, kind) and fits(value)):
+    odd = isinstance(value, bool) and kind in (Integral, Real)  # True is a number to Python, and a slip here
+    if not (optional and value is None) and (odd or not (isinstance(value, kind) and fits(value))):
         raise UsageError(f"{name} {value!r}: take {what}")
 
 
 def is_one_photo(photos: Any) -> bool:
     """Whether what shall be photos is a single one; an array of several has four axes."""
-    single = isinstance(photos, str | bytes | os.PathLike | Photo) or not isinstance(photos, Iterable)
+    from objremove.photo import Photo
+
+    single = isinstance(photos, str | bytes | bytearray | memoryview | os.PathLike | Photo) or not isinstance(
+        photos, Iterable
+    )
     return single or getattr(photos, "ndim", 4) < 4

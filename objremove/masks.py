@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -108,21 +109,21 @@ def build_hole(
         spare: what stays: an object that goes may not grow into it.
         dilate: see `Dilation`.
         feather: pixels; None takes a third of the smallest growth, at most 8, so that the soft edge lies in the grown ring. Where
-            one's own mask has no ring so wide, the soft edge lies inside the mask.
+            one's own mask has no ring so wide, the soft edge lies inside the mask, and takes a third of what is thin.
     """
     dilation = Dilation.parse(dilate)
     if feather is not None and feather < 0:
         raise UsageError(f"--feather {feather}: take 0 or more pixels")
-    mask, core, kept = (np.zeros(size, np.bool_) for _ in range(3))
+    mask, core, own, kept = (np.zeros(size, np.bool_) for _ in range(4))
     radii = []
     for one in instances:
         radius = dilation.radius(one)
         radii.append(radius)
         (_shrunk(one, (feather or 0) - radius) if one.label == OWN_MASK else one).paint(core)
         one.paint(mask)
+        one.paint(own)
         grown, (x0, y0) = grow(one, radius)
         mask[y0 : y0 + grown.shape[0], x0 : x0 + grown.shape[1]] |= grown
-    own = mask & core
     for one in spare:
         one.paint(kept)
     mask &= ~kept | own
@@ -131,13 +132,16 @@ def build_hole(
 
 
 def _shrunk(one: Instance, distance: int) -> Instance:
-    """The instance without its outermost `distance` pixels; itself where that is none."""
+    """The instance without its outermost `distance` pixels, or without the outer third of its parts that are thinner than that."""
     import cv2
 
     if distance <= 0:
         return one
     depth = cv2.distanceTransform(np.pad(one.crop.view(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    return replace(one, crop=np.asarray(depth > distance, np.bool_))
+    count, parts = cv2.connectedComponents(one.crop.view(np.uint8), connectivity=8)
+    deepest = np.zeros(count, np.float32)
+    np.maximum.at(deepest, np.asarray(parts, np.intp), depth)
+    return replace(one, crop=np.asarray(depth > np.minimum(distance, deepest / 3)[parts], np.bool_) & one.crop)
 
 
 def grow(one: Instance, radius: int) -> tuple[Mask, tuple[int, int]]:
@@ -195,18 +199,26 @@ def own_masks(masks: Iterable[Any], size: tuple[int, int]) -> list[Instance]:
     Raises:
         UsageError: see `read_mask`.
     """
-    read = (read_mask(np.asarray(_as_array(mask)), size) for mask in masks)
+    read = (read_mask(_as_array(mask), size) for mask in masks)
     found = (Instance.from_mask(mask, label=OWN_MASK, source="file") for mask in read)
     return [one for one in found if one is not None]
 
 
-def _as_array(mask: Any) -> Any:
-    """A tensor, whose channels come first, as an array; anything else as it is."""
+def _as_array(mask: Any) -> AnyArray:
+    """A tensor, whose channels come first, or a picture, which may have a palette, as an array; anything else as NumPy sees it."""
+    if isinstance(mask, (str, bytes, os.PathLike)):
+        raise UsageError(
+            f"mask {mask!r}: give the picture itself, as an array, a tensor or a PIL image, and not its file"
+        )
+    if isinstance(mask, Image.Image):
+        return np.asarray(
+            mask if mask.mode in ("1", "L", "LA", "RGB", "RGBA") or ";" in mask.mode else mask.convert("RGBA")
+        )
     if not hasattr(mask, "detach"):
-        return mask
+        return np.asarray(mask)
     values = mask.detach().cpu()
     # NumPy has no bfloat16.
-    array = (values.float() if values.is_floating_point() and values.element_size() < 4 else values).numpy()
+    array: AnyArray = (values.float() if values.is_floating_point() and values.element_size() < 4 else values).numpy()
     return array[0] if array.ndim == 3 and array.shape[0] == 1 else array
 
 
@@ -214,7 +226,8 @@ def read_mask(array: AnyArray, size: tuple[int, int]) -> Mask:
     """The (H, W) bool mask of a picture of one: white removes.
 
     Args:
-        array: (H, W), (H, W, 1..4) of bool, integers or floats. White is 1, 255 or 65535, the least that no value exceeds, and
+        array: (H, W), (H, W, 1..4) of bool, integers or floats. White is 1, 255 or 65535, the least that no value exceeds (floats
+            may exceed 1 by what interpolation adds), and
             what is above half of it removes (a lossy file rings around black, so "above zero" would remove noise).
             With an alpha channel that varies, and no white or grey in the colours, the alpha is the mask.
         size: (H, W) of the photo.
@@ -223,7 +236,10 @@ def read_mask(array: AnyArray, size: tuple[int, int]) -> Mask:
         UsageError: the sizes differ, the array is no picture, or it is dark all over without being black.
     """
     if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[2] <= 4):
-        raise UsageError(f"a mask of shape {array.shape} is no picture: give (H, W) or (H, W, channels)")
+        hint = ", the channels last" if array.ndim == 3 and array.shape[1:] == size else ""
+        raise UsageError(f"a mask of shape {array.shape} is no picture: give (H, W) or (H, W, channels){hint}")
+    if array.dtype.kind not in "biuf":
+        raise UsageError(f"a mask of {array.dtype} is no picture: give bool, integers or floats")
     if array.shape[:2] != size:
         raise UsageError(
             f"the mask is {array.shape[1]}x{array.shape[0]} pixels, the photo {size[1]}x{size[0]}: they must be equal"
@@ -250,7 +266,7 @@ def png_of(mask: Mask, *, bits: Literal[1, 8] = 8) -> bytes:
 def _white(array: AnyArray) -> float:
     """The value that stands for white: 1, 255 or 65535, the least that no value exceeds; 255 or 1 for bytes."""
     greatest = float(array.max(initial=0))
-    if greatest <= 1:
+    if greatest <= (1.5 if array.dtype.kind == "f" else 1):
         return 1.0
     return 255.0 if greatest <= 255 else 65535.0 if greatest <= 65535 else greatest
 

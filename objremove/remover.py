@@ -41,7 +41,8 @@ PhotoLike = Any
 
 
 class Remover:
-    """Removes objects from photos; loads each model once, on first need.
+    """Removes objects from photos; loads each model once, on first need. Threads may share it, and forked children: torch has one
+    thread in them, for its others do not survive a fork.
 
     Args:
         segmenter: a name of `objremove models list`, a plug-in, a weight file, or `auto`: the best that is on this machine.
@@ -56,9 +57,10 @@ class Remover:
             found. For many photos that may be without it, False removes fewer things by mistake.
         refine_masks: sharpen outlines with SAM; None: where its weights are on this machine.
         offline: never download, not even a model that is named.
-        threads: processor threads of torch and OpenCV; None leaves theirs.
+        threads: processor threads of torch and OpenCV, one number for the whole process; None leaves theirs. Beside a shelf, which has
+            said that, only how many photos `map` works on at a time.
         seed: for inpainters that draw random numbers.
-        max_megapixels: larger photos are refused before they are decoded.
+        max_megapixels: larger files and PIL images are refused before they are decoded.
         on_download: called with (bytes received, bytes in all) while weights are fetched.
         shelf: models that others share. Which they are, and where and how they run, was said when it was made; it is not said here again.
 
@@ -96,7 +98,8 @@ class Remover:
         check("precision", precision, str, lambda value: True, "auto, fp32 or bf16")
         for purpose, name in (("segmenter", segmenter), ("prompter", prompter), ("inpainter", inpainter)):
             known = "a name of `objremove models list`, or a weight file"
-            check(purpose, name, (str, os.PathLike), lambda value: True, known)
+            check(purpose, name, (str, os.PathLike), lambda value: bool(os.fspath(value)), known)
+        check("shelf", shelf, Shelf, lambda value: True, "a Shelf, such as another Remover's", optional=True)
         models: dict[str, Any] = {
             "segmenter": os.fspath(segmenter),
             "prompter": os.fspath(prompter),
@@ -197,7 +200,11 @@ class Remover:
     def fill(
         self, photo: PhotoLike, mask: AnyArray, *, dilate: str | float = 0, progress: Progress | None = None
     ) -> Result:
-        """Fill one's own mask, (H, W[, C]), white (or True) removes, grown by `dilate`."""
+        """Fill one's own mask, (H, W[, C]) of bool, integers or floats, white (or True) removes, grown by `dilate`.
+
+        Raises:
+            UsageError, PhotoError, ModelError: one line each.
+        """
         return self._run(photo, Request(masks=(mask,), dilate=dilate), progress)
 
     @overload
@@ -274,6 +281,11 @@ class Remover:
             remove, keep=keep, points=request.points, boxes=request.boxes, known=self._known(remove, keep)
         )
         targets.check_inside(opened.size)
+        for one in (*(request.instances or ()), *request.spare):
+            if one.size != opened.size:
+                raise UsageError(
+                    f"an instance of a photo of {one.size} (H, W) for one of {opened.size}: scale its mask first"
+                )
         masks = list(request.masks)
         own, staying = own_masks(masks, opened.size), own_masks(request.keep_masks, opened.size)
         given = [*(request.instances or ()), *own]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from os import PathLike
 from typing import Any
 
 from PIL.Image import Image
 
+from objremove.arguments import check
 from objremove.instances import Instance
 from objremove.types import AnyArray
 
@@ -45,11 +47,20 @@ class Request:
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, [getattr(self, name)])
         for name in ("masks", "keep_masks"):
-            if getattr(getattr(self, name), "ndim", None) == 2 or isinstance(getattr(self, name), Image):
+            if _is_one_mask(getattr(self, name)):
                 object.__setattr__(self, name, [getattr(self, name)])
+        for name in ("points", "boxes", "masks", "keep_masks", "instances", "spare"):
+            check(name, getattr(self, name), Iterable, lambda value: True, "a list of them", optional=True)
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Iterator):
                 object.__setattr__(self, field.name, list(value))
             elif value is None and field.name not in ("instances", "dilate"):
                 object.__setattr__(self, field.name, ())
+
+
+def _is_one_mask(masks: Any) -> bool:
+    """Whether what shall be masks is a single one: of two axes, or an array of three whose last one are channels."""
+    axes, shape = getattr(masks, "ndim", None), tuple(getattr(masks, "shape", ()))
+    with_channels = axes == 3 and shape[-1] <= 4 and not hasattr(masks, "detach")
+    return isinstance(masks, (Image, str, bytes, PathLike)) or axes == 2 or with_channels

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from objremove import inpainting, models, segmentation
+from objremove import forks, inpainting, models, segmentation
 from objremove.classes import COCO, VOC
 from objremove.device import resolve_device, resolve_precision
 from objremove.inpainting import Inpainter
@@ -44,6 +45,15 @@ _AUTO = {
 }
 
 
+_SHELVES: weakref.WeakSet[Shelf] = weakref.WeakSet()
+
+
+@forks.in_child
+def _renew_all() -> None:
+    for shelf in list(_SHELVES):
+        shelf._renew()
+
+
 class Shelf:
     """Loads the models that are named, or the best that are here.
 
@@ -51,7 +61,7 @@ class Shelf:
         segmenter, prompter, inpainter: a name of the registry, a plug-in, a weight file, or `auto`.
         device, precision: see `objremove.device`.
         offline: never download.
-        threads: processor threads of torch and OpenCV; None leaves theirs.
+        threads: processor threads of torch and OpenCV, which have one number for the whole process; None leaves theirs.
         seed: for inpainters that draw random numbers.
         on_download: called with (bytes received, bytes in all) while weights are fetched.
     """
@@ -75,7 +85,12 @@ class Shelf:
         self._loaded: dict[tuple[str, str], Any] = {}
         self._chosen: dict[tuple[str, frozenset[str]], str] = {}
         self._hashes: dict[int, tuple[str, str | None]] = {}
+        self._renew()
+
+    def _renew(self) -> None:
+        """Locks of its own: also for a forked child, where nobody would open those that a thread of the parent held."""
         self._locks = {kind: threading.Lock() for kind in self._names}
+        _SHELVES.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process, which loads its own models: the choice of them, and none that is loaded."""
@@ -84,7 +99,8 @@ class Shelf:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """See `__getstate__`."""
-        vars(self).update(state, _locks={kind: threading.Lock() for kind in state["_names"]})
+        vars(self).update(state)
+        self._renew()
 
     @cached_property
     def device(self) -> torch.device:

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
-from typing import Any
+from typing import Any, Final
 
 from objremove.classes import ALIASES, COCO, NAMES, VOC
 from objremove.errors import UsageError
@@ -226,6 +226,10 @@ def parse_targets(
     return targets
 
 
+_SIGNS: Final[dict[Any, bool]] = {True: True, False: False, "+": True, "-": False}
+"""How a point says whether it lies on the object; 1 and 0 are True and False."""
+
+
 def _parse_point(point: str | Point | Sequence[float | bool]) -> Point:
     if isinstance(point, Point):
         return point
@@ -235,10 +239,12 @@ def _parse_point(point: str | Point | Sequence[float | bool]) -> Point:
             raise UsageError(f"point {point!r}: write it as x,y or, for what must stay, x,y,-")
         return Point(int(match[1]), int(match[2]), match[3] != "-")
     try:
-        x, y, *positive = point
-        return Point(math.floor(x), math.floor(y), *map(bool, positive))
-    except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"point {point!r}: give (x, y) or (x, y, positive), and a list of them") from None
+        x, y, *sign = point
+        return Point(math.floor(x), math.floor(y), *(_SIGNS[each] for each in sign))
+    except (TypeError, ValueError, KeyError, OverflowError):
+        raise UsageError(
+            f"point {point!r}: give (x, y) or (x, y, positive), positive being True or False, and a list of them"
+        ) from None
 
 
 def _parse_box(box: str | Box | Sequence[float]) -> Box:

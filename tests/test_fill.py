@@ -177,6 +177,33 @@ def test_cells_of_a_long_hole_leave_no_step_between_them():
     assert np.abs(np.diff(row)).max() <= 3
 
 
+def test_the_soft_edge_goes_on_where_cells_of_a_long_hole_overlap():
+    class Black(Mean):
+        def fill(self, windows, holes):
+            return np.where(holes[..., None], np.float32(0), windows)
+
+    pixels = (
+        np.random.default_rng(0).integers(120, 255, (120, 1500, 3)).astype(np.uint8)
+    )  # too rough for tones to be levelled
+    mask = np.zeros((120, 1500), bool)
+    mask[40:80, 20:1480] = True
+    core = np.zeros_like(mask)
+    core[52:68, 32:1468] = True
+    filled = fill_hole(pixels, Hole(mask, core, 8), Black(hole_width=64, window_side=256)).pixels
+    shares = (filled[40, 30:1470] / pixels[40, 30:1470]).mean(axis=1)
+    assert shares.min() > 0.8, "one pixel inside, the ninth part of the fill is seen, everywhere"
+
+
+def test_a_soft_edge_that_is_wider_than_its_ring_takes_the_whole_ring():
+    pixels, mask, core = np.full((80, 80, 3), 200, np.uint8), np.zeros((80, 80), bool), np.zeros((80, 80), bool)
+    mask[20:60, 20:60], core[24:56, 24:56] = True, True
+    pixels[mask] = 100
+
+    filled = fill_hole(pixels, Hole(mask, core, 30), Mean()).pixels[40, 20:40, 0].astype(int)
+    assert (filled[4:] == 200).all()
+    assert (np.diff(filled[:5]) > 10).all(), "it rises all the way"
+
+
 def test_the_source_never_shines_through_the_object():
     pixels = np.full((80, 80, 3), 10, np.uint8)
     object_mask = np.zeros((80, 80), bool)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from objremove.errors import UsageError
 from objremove.instances import Instance
-from objremove.masks import OWN_MASK, Dilation, build_hole, close_gaps, grow, png_of, read_mask
+from objremove.masks import OWN_MASK, Dilation, build_hole, close_gaps, grow, own_masks, png_of, read_mask
 
 
 def disc(size=(200, 200), centre=(100, 100), radius=30):
@@ -164,10 +164,45 @@ def test_feather_of_an_own_mask_lies_inside_it():
     assert build_hole([one, person], (200, 200), dilate="auto").feather > 0
 
 
+def test_a_soft_edge_leaves_nothing_of_a_thin_mask_standing():
+    scratch, block = np.zeros((200, 200), bool), np.zeros((200, 200), bool)
+    scratch[20:23, 10:190], block[60:100, 60:100] = True, True
+    for feather in (2, 8, 30):
+        hole = build_hole([Instance.from_mask(scratch | block, label=OWN_MASK)], (200, 200), feather=feather)
+        assert hole.core[20:23, 10:190].all(), "thinner than any soft edge"
+        assert hole.core[75:85, 75:85].all(), "the middle third, whatever the feather"
+        assert not hole.core[60].any()
+        assert not (hole.core & ~hole.mask).any()
+
+
+@pytest.mark.parametrize("feather", [None, 4, 25])
+def test_an_own_mask_goes_whole_where_it_lies_on_what_stays(feather):
+    own, stays = (Instance.from_mask(disc(radius=r), label=label) for r, label in ((20, OWN_MASK), (60, "person")))
+    assert np.array_equal(build_hole([own], (200, 200), spare=[stays], feather=feather).mask, own.mask)
+
+
 @pytest.mark.parametrize("shape", [(10, 10), (200, 199), (200,), (200, 200, 5)])
 def test_masks_of_another_size_are_refused(shape):
     with pytest.raises(UsageError):
         read_mask(np.zeros(shape, np.uint8), (200, 200))
+
+
+def test_a_mask_is_a_picture_and_no_file():
+    palette = Image.fromarray((~disc()).astype(np.uint8), "P")
+    palette.putpalette([255, 255, 255, 0, 0, 0])
+    (found,) = own_masks([palette], (200, 200))
+    assert np.array_equal(found.mask, disc()), "by its colours, and not by their numbers"
+    with pytest.raises(UsageError, match="and not its file"):
+        own_masks(["mask.png"], (200, 200))
+    with pytest.raises(UsageError, match="the channels last"):
+        own_masks([np.zeros((3, 200, 200), np.uint8)], (200, 200))
+    with pytest.raises(UsageError, match="give bool, integers or floats"):
+        own_masks([np.full((200, 200), "x")], (200, 200))
+
+
+def test_a_float_mask_may_exceed_one_by_what_interpolation_adds():
+    assert np.array_equal(read_mask(disc() * 1.04, (200, 200)), disc())
+    assert np.array_equal(read_mask(disc() * 255.0, (200, 200)), disc())
 
 
 def test_instances_count_and_encode_themselves():

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -245,21 +246,27 @@ def test_threads_are_shared_out_and_given_back(remover):
     assert seen == {max(1, cores() // 2)}
     assert (torch.get_num_threads(), cv2.getNumThreads()) == before
     assert list(run(remover, [])) == []
-    with pytest.raises(UsageError):
-        run(remover, [], workers=0)
+    for workers in (0, 1.5, "2", True):
+        with pytest.raises(UsageError, match="workers"):
+            run(remover, [], workers=workers)
 
 
 def test_overlapping_runs_give_threads_back_together(remover):
     import cv2
+    import torch
 
-    before = cv2.getNumThreads()
+    def in_a_thread(call):
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(call).result()
+
+    before = cv2.getNumThreads(), in_a_thread(torch.get_num_threads)
     one, other = (run(remover, jobs(photos(3)), workers=2) for _ in range(2))
-    next(one)
-    next(other)
+    in_a_thread(lambda: next(one))
+    in_a_thread(lambda: next(other))
     one.close()
     assert next(other)
     other.close()
-    assert cv2.getNumThreads() == before
+    assert (cv2.getNumThreads(), in_a_thread(torch.get_num_threads)) == before
 
 
 def test_a_map_that_fails_leaves_no_worker(remover):

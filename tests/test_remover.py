@@ -1,7 +1,10 @@
 """The whole road: any kind of photo in, the same kind out, only what was named gone."""
 
 import io
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -243,6 +246,53 @@ def test_colours_hidden_by_transparency_are_not_filled_from(remover):
     assert np.abs(filled[:, :3].astype(int) - (40, 200, 40)).max() < 12
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("before", ["prepare()", "find(photo)", "fill(photo, mask)"])
+def test_a_child_that_is_forked_from_it_fills_as_its_parent_does(before):
+    """Threads of OpenMP and OpenCV do not survive a fork, and a lock may be held by one of them."""
+    script = f"""
+import os, sys
+import numpy as np
+from objremove import Remover
+photo = np.random.default_rng(0).integers(0, 256, (600, 700, 3), np.uint8)
+mask = np.zeros(photo.shape[:2], bool)
+mask[60:150, 90:190] = True
+remover = Remover(offline=True)
+remover.{before}
+if child := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+same = remover.fill(photo, mask).pixels
+other = Remover(offline=True, threads=1).fill(photo, mask).pixels
+os._exit(0 if np.array_equal(same, other) and (same != photo).any() else 1)
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=120, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["instances", "spare"])
+def test_an_instance_of_a_photo_of_another_size_is_refused(remover, kind):
+    one = Instance.from_mask(np.ones((60, 80), bool), label="dog")
+    with pytest.raises(UsageError, match=r"an instance of a photo of \(60, 80\) \(H, W\) for one of \(180, 240\)"):
+        list(remover.map([scene()], **{"instances": [], kind: [one]}))
+
+
+def test_floats_are_filled_in_more_than_eight_bits(remover):
+    dark = np.linspace(0.002, 0.01, 240 * 180, dtype=np.float32).reshape(180, 240, 1).repeat(3, 2)
+    mask = np.zeros((180, 240), bool)
+    mask[60:120, 80:160] = True
+    filled = objremove.Remover(inpainter="telea").fill(dark, mask).image
+    assert len(np.unique(filled[mask])) > 100
+    assert filled[mask].max() < 0.03, "Telea's own work is in 8 bits"
+    assert np.array_equal(filled[~mask], dark[~mask])
+    assert filled.dtype == np.float32
+
+
+def test_one_mask_with_channels_is_one_mask(remover):
+    mask = np.zeros((180, 240, 3), np.uint8)
+    mask[60:120, 80:160] = 255
+    assert np.array_equal(remover(scene(), masks=mask).mask, mask[..., 0] > 0)
+    assert np.array_equal(remover(scene(), masks=mask[..., :1]).mask, mask[..., 0] > 0)
+
+
 def test_threads_share_one_remover(remover):
     photos = [scene(discs=((40 + 10 * i, 60, 12, RED),)) for i in range(8)]
     expected = [remover(photo, "person").image for photo in photos]
@@ -341,12 +391,13 @@ def test_photos_that_are_none(remover, tmp_path):
     [
         *({"device": None}, {"precision": 16}),
         *({"confidence": 2}, {"confidence": "high"}, {"feather": -1}, {"feather": 1.5}, {"threads": 0}),
+        *({"threads": True}, {"inpainter": ""}, {"shelf": 3}),
         *({"dilate": "lots"}, {"precision": "fp8"}, {"max_megapixels": 0}, {"seed": None}, {"segmenter": None}),
     ],
 )
 def test_arguments_that_mean_nothing(arguments):
     with pytest.raises(UsageError):
-        objremove.Remover(inpainter="telea", **arguments).fill(scene(), np.eye(180, 240, dtype=bool))
+        objremove.Remover(**{"inpainter": "telea"} | arguments).fill(scene(), np.eye(180, 240, dtype=bool))
 
 
 def test_numbers_and_masks_of_other_libraries(remover, tmp_path):

@@ -194,3 +194,17 @@ def test_classes_are_text_or_whole_numbers(request_):
 def test_numbers_of_numpy_are_numbers():
     assert parse_targets(np.int64(12)).labels == ("dog",)
     assert parse_targets(np.array([12, 8])).labels == ("dog", "cat")
+
+
+@pytest.mark.parametrize(
+    ("sign", "positive"), [(True, True), (1, True), ("+", True), (False, False), (0, False), ("-", False)]
+)
+def test_the_sign_of_a_point_means_the_same_in_a_tuple_as_in_text(sign, positive):
+    (_, point) = parse_targets((), points=[(1, 1), (3.7, 4, sign)]).points
+    assert (point.x, point.y, point.positive) == (3, 4, positive)
+
+
+@pytest.mark.parametrize("sign", [-1, 2, "no", None, 0.5])
+def test_a_sign_that_says_neither_is_refused(sign):
+    with pytest.raises(UsageError, match="positive being True or False"):
+        parse_targets((), points=[(1, 1), (3, 4, sign)])

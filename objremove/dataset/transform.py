@@ -7,7 +7,6 @@ sample = RemoveObjects(["person"])(image=array, masks=masks, bboxes=boxes, label
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -200,7 +199,7 @@ class RemoveObjects(v2.Transform):  # type: ignore[misc]  # torchvision has no t
         return meaning is not None and meaning in {canonical(label) for label in self._gone}
 
     def _ready(self) -> Remover:
-        """This process's own remover: one that was made before a fork may hold locks that nobody will open."""
+        """This process's own remover: a worker's has one thread."""
         if self._remover is None or self._remover[0] != os.getpid():
             in_worker = torch.utils.data.get_worker_info() is not None
             self._remover = os.getpid(), Remover(**({"threads": 1} if in_worker else {}) | self._options)
@@ -213,25 +212,3 @@ def _by_number(names: Names) -> dict[int, str]:
             raise UsageError(f"names={names!r}: take coco, voc, a list of names, or a mapping of numbers to names")
         return _NAMED[names]
     return dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
-
-
-_cv2_threads = 0
-
-
-def _rest_before_fork() -> None:
-    """OpenCV's pool of threads doesn't survive a fork, and a child that then so much as sets their number waits forever: it is
-    taken down first, and is built anew at the parent's next need."""
-    global _cv2_threads
-    if "cv2" in sys.modules:
-        cv2 = sys.modules["cv2"]
-        _cv2_threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)
-
-
-def _resume_after_fork() -> None:
-    if _cv2_threads:
-        sys.modules["cv2"].setNumThreads(_cv2_threads)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_rest_before_fork, after_in_parent=_resume_after_fork)

@@ -116,6 +116,8 @@ def _known(hole: Mask) -> Mask:
 
 def _nearest(image: Floats, targets: NDArray[np.intp], candidates: NDArray[np.intp]) -> NDArray[np.intp]:
     """For each target the index of the candidate whose patch resembles it most; ties of texture go to the nearer one."""
+    if len(candidates) == 1:
+        return np.zeros(len(targets), np.intp)
     theirs, ours = _patches(image, candidates), _patches(image, targets)
     mean = theirs.mean(axis=0)
     _, vectors = np.linalg.eigh(np.cov((theirs - mean).T))

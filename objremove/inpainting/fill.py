@@ -146,18 +146,18 @@ class Filling:
         x0, y0, x1, y1 = window.rect
         here = self.pixels[y0:y1, x0:x1]
         todo = self._todo[y0:y1, x0:x1]
-        weight = self._feather(window.rect)
+        soft = self._feather(window.rect)[:, :, None]
+        blend = soft * (answer * np.float32(self._top)) + (1 - soft) * self._source[y0:y1, x0:x1]
         again = mine & ~todo
-        before = np.where(again[:, :, None], here, self._source[y0:y1, x0:x1])
-        if window.overlap:
-            weight = np.where(again, _ramp(window, self._parts.boxes[window.parts[0] - 1]), weight)
-        soft = weight[:, :, None]
-        blend = soft * (answer * np.float32(self._top)) + (1 - soft) * before
+        if window.overlap and again.any():
+            rise = np.where(again, _ramp(window, self._parts.boxes[window.parts[0] - 1]), np.float32(1))[:, :, None]
+            blend = rise * blend + (1 - rise) * here
         here[mine] = np.rint(blend[mine]).clip(0, self._top).astype(here.dtype)
         todo[mine] = False
 
     def _feather(self, rect: tuple[int, int, int, int]) -> Floats:
-        """(h, w) weight of the fill: 1 in the objects, rising from the hole's edge over the feather's width around them."""
+        """(h, w) weight of the fill: 1 in the objects, rising from the hole's edge over the feather's width around them, or over the
+        whole way to them where that is shorter."""
         x0, y0, x1, y1 = rect
         feather = self._hole.feather
         if not feather:
@@ -166,9 +166,12 @@ class Filling:
         # A margin of the feather's width around the crop, so that the edge beyond it is felt.
         top, left = max(0, y0 - feather), max(0, x0 - feather)
         area = self._hole.mask[top : min(height, y1 + feather), left : min(width, x1 + feather)]
-        depth = cv2.distanceTransform(area.view(np.uint8), cv2.DIST_L2, 5)[y0 - top : y1 - top, x0 - left : x1 - left]
-        weight = np.minimum(1, depth / (feather + 1), dtype=np.float32)
-        return np.asarray(np.where(self._hole.core[y0:y1, x0:x1], np.float32(1), weight), np.float32)
+        core = self._hole.core[top : min(height, y1 + feather), left : min(width, x1 + feather)]
+        inside, away = (
+            cv2.distanceTransform(each.view(np.uint8), cv2.DIST_L2, 5)[y0 - top : y1 - top, x0 - left : x1 - left]
+            for each in (area, ~core)
+        )
+        return np.asarray(np.minimum(1, inside / np.maximum(np.minimum(inside + away, feather + 1), 1e-6)), np.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ _WITH_ALPHA = ("LA", "PA", "RGBA", "LA;16", "RGBA;16", "RGBA;F")
 MODES = (*_GREY, *_COLOUR, *_PILLOW_CONVERTS, "P", "PA")
 _INK_NEIGHBOURHOOD = 32  # pixels around the hole whose black tells how the separation was made
 _COLOURS_AT_ONCE = 16384
+_WHITE = np.float32(65535)  # what 1 of floats is as an integer
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ class Layout:
 
 
 def to_rgb(samples: AnyArray, layout: Layout) -> tuple[Pixels, AnyArray | None]:
-    """(H, W, 3) RGB and (H, W) alpha or None of `samples`, (H, W) or (H, W, C); uint16 for 16-bit modes, else uint8.
+    """(H, W, 3) RGB and (H, W) alpha or None of `samples`, (H, W) or (H, W, C); uint16 for 16-bit modes and floats, else uint8.
 
     The pixels may be a view of the samples.
     """
@@ -68,7 +69,8 @@ def _as_integers(samples: AnyArray, mode: str) -> AnyArray:
         return np.where(samples, np.uint8(255), np.uint8(0))
     if mode in ("I", "I;16B"):
         return samples.astype(np.uint16)
-    return np.rint(samples * 255.0).astype(np.uint8) if mode.endswith(";F") else samples
+    # In 8 bits, dark linear light would have a handful of values; float16 cannot hold 65535.
+    return np.rint(samples.astype(np.float32) * _WHITE).astype(np.uint16) if mode.endswith(";F") else samples
 
 
 def merge(samples: AnyArray, layout: Layout, pixels: Pixels, hole: Mask, alpha: AnyArray | None) -> AnyArray:
@@ -97,7 +99,7 @@ def merge(samples: AnyArray, layout: Layout, pixels: Pixels, hole: Mask, alpha: 
     else:
         _put(merged, hole, fill, layout.mode)
     if cover is not None and layout.mode in _WITH_ALPHA:
-        merged[hole, -1] = cover / 255.0 if layout.mode.endswith(";F") else cover
+        merged[hole, -1] = cover / _WHITE if layout.mode.endswith(";F") else cover
     return merged
 
 
@@ -107,7 +109,7 @@ def _put(merged: AnyArray, hole: Mask, fill: AnyArray, mode: str) -> None:
     if mode == "1":
         values = values >= 128
     if mode.endswith(";F"):
-        values = values / 255.0
+        values = values / _WHITE
     if merged.ndim == 2:
         merged[hole] = values
     elif mode in _GREY:

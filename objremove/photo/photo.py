@@ -13,13 +13,15 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from objremove.errors import PhotoError, UsageError
+from objremove.arguments import check
+from objremove.errors import PhotoError
 from objremove.photo import jpeg, metadata, read
 from objremove.photo.jpeg_file import JpegFile, Unspliceable
 from objremove.photo.modes import merge, to_rgb
@@ -41,7 +43,7 @@ class Photo:
     """One photo in memory.
 
     Attributes:
-        pixels: (H, W, 3) RGB, uint8 or, for 16-bit photos, uint16; upright (EXIF orientation applied); not writable.
+        pixels: (H, W, 3) RGB, uint8 or, for photos of 16 bits or floats, uint16; upright (EXIF orientation applied); not writable.
         alpha: (H, W) of the same dtype, or None for a photo without transparency; not writable.
         format: Pillow's name of the file format (`JPEG`, `PNG`, `TIFF`, ...), or None for arrays and images without one.
         mode: mode of the source's samples as in `objremove.photo.modes`: `1`, `L`, `P`, `RGBA`, `CMYK`, `RGB;16`, ...
@@ -157,8 +159,8 @@ class Photo:
             UsageError: an unknown format, or another quality.
         """
         self._check(pixels, hole, alpha)
-        if quality is not None and not 1 <= quality <= 100:
-            raise UsageError(f"quality {quality}: take 1..100")
+        check("quality", quality, Integral, lambda value: 1 <= value <= 100, "1..100", optional=True)
+        check("format", format, str, lambda value: True, "a name such as png", optional=True)
         decoded, own = self._decoded, own_format(self.format)
         target = format_name(format) or own or "PNG"
         source = decoded.data if target == own else None

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from numbers import Integral
 from typing import Any
 
-from objremove.errors import UsageError
+from objremove.arguments import check
 from objremove.pipeline.crew import Crew
 from objremove.pipeline.jobs import Job, Outcome, T
 from objremove.remover import Remover
@@ -50,8 +51,8 @@ def run(
     Raises:
         UsageError: `workers` or `ahead` below 1; the device is not there.
     """
-    if (workers is not None and workers < 1) or (ahead is not None and ahead < 1):
-        raise UsageError("workers and ahead: take 1 or more")
+    for name, number in (("workers", workers), ("ahead", ahead)):
+        check(name, number, Integral, lambda value: value >= 1, "1 or more", optional=True)
     _ = remover.shelf.device  # before any worker: it sets the threads of whoever asks first
     return _outcomes(remover, jobs, finish, workers, ahead, ordered, share_batches)
 
@@ -106,9 +107,8 @@ def _at_work(crew: Crew[Any], count: int, threads: int) -> Iterator[None]:
         torch.set_num_threads(threads)  # OpenMP keeps this number for each thread
         crew.work()
 
-    before = torch.get_num_threads()
     workers = [threading.Thread(target=work, name=f"objremove-{number}", daemon=True) for number in range(count)]
-    with _OPENCV.reduced_to(threads):
+    with _THREADS.reduced_to(threads):
         try:
             for worker in workers:
                 worker.start()
@@ -117,22 +117,23 @@ def _at_work(crew: Crew[Any], count: int, threads: int) -> Iterator[None]:
             crew.close()
             for worker in workers:
                 worker.join()
-            torch.set_num_threads(before)
 
 
-class _OpenCvThreads:
-    """OpenCV has one number of threads for all of a process: runs that overlap change it, and the last one to end restores it."""
+class _Threads:
+    """OpenCV and torch have one number of threads for all of a process (torch also one for each thread): runs that overlap change it,
+    and the last one to end restores it."""
 
     def __init__(self) -> None:
-        self._lock, self._runs, self._before = threading.Lock(), 0, 0
+        self._lock, self._runs, self._before = threading.Lock(), 0, (0, 0)
 
     @contextmanager
     def reduced_to(self, threads: int) -> Iterator[None]:
         import cv2
+        import torch
 
         with self._lock:
             if not self._runs:
-                self._before = cv2.getNumThreads()
+                self._before = cv2.getNumThreads(), torch.get_num_threads()
             self._runs += 1
             cv2.setNumThreads(threads)
         try:
@@ -141,10 +142,11 @@ class _OpenCvThreads:
             with self._lock:
                 self._runs -= 1
                 if not self._runs:
-                    cv2.setNumThreads(self._before)
+                    cv2.setNumThreads(self._before[0])
+                    torch.set_num_threads(self._before[1])
 
 
-_OPENCV = _OpenCvThreads()
+_THREADS = _Threads()
 
 
 def cores() -> int:
