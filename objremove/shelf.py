@@ -170,7 +170,7 @@ class Shelf:
 
 def chosen_from() -> tuple[str, ...]:
     """The models that are on this machine, of those that `auto` chooses from: another answer may mean another choice."""
-    return tuple(name for names, _ in _AUTO.values() for name in names if _is_here(models.get(name)))
+    return tuple(name for names, _ in _AUTO.values() for name in names if usable(models.get(name)))
 
 
 def _best(names: Sequence[str], labels: Iterable[str] = ()) -> str | None:
@@ -179,11 +179,11 @@ def _best(names: Sequence[str], labels: Iterable[str] = ()) -> str | None:
     for name in names:
         model = models.get(name)
         known = set(COCO.values()) if model.classes == "coco" else set(VOC[1:])
-        if _is_here(model) and wanted <= known:
+        if usable(model) and wanted <= known:
             return name
     return None
 
 
-def _is_here(model: models.Model) -> bool:
+def usable(model: models.Model) -> bool:
     """Whether its weights lie on this machine, and what runs them."""
     return not model.lacks and (not model.needs_file or models.locate(model.name) is not None)

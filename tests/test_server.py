@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -529,7 +530,11 @@ def test_a_pull_is_a_job_with_progress(monkeypatch):
     with serving(offline=False) as client:
         told = events(client, client.post("/v1/models/sam_vit_b/pull").json())
         nothing = client.post("/v1/models/telea/pull")
+        monkeypatch.setitem(sys.modules, "segment_anything", None)
+        useless = client.post("/v1/models/sam_vit_b/pull")
     assert fetched == ["sam_vit_b"]
+    assert useless.status_code == 422
+    assert 'pip install "objremove[sam]"' in useless.json()["error"]["message"]
     assert (told[-1]["stage"], told[-1]["done"], told[-1]["result"]) == ("fetch", 20, {"name": "sam_vit_b"})
     assert nothing.status_code == 422
 

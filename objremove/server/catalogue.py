@@ -19,7 +19,7 @@ from objremove.server.problems import Problem
 from objremove.server.routes import REFUSALS, started
 from objremove.server.settings import Settings
 from objremove.server.work import ServerHere
-from objremove.shelf import EMBEDDED_PROMPTER, INPAINTERS, PROMPTERS, SEGMENTERS
+from objremove.shelf import EMBEDDED_PROMPTER, INPAINTERS, PROMPTERS, SEGMENTERS, usable
 
 _PREFERRED: dict[str, Sequence[str]] = {
     "segmenter": SEGMENTERS,
@@ -55,8 +55,7 @@ def _chosen(settings: Settings, kind: str) -> str | None:
     named: str = getattr(settings, kind)
     if named != "auto":
         return named
-    here = (name for name in _PREFERRED[kind] if not models.get(name).needs_file or models.locate(name))
-    return next(here, None)
+    return next((name for name in _PREFERRED[kind] if usable(models.get(name))), None)
 
 
 def _told(model: models.Model, chosen: dict[str, str | None]) -> schemas.ModelInfo:
@@ -91,6 +90,8 @@ def pull(name: Annotated[str, Path(max_length=64)], server: ServerHere) -> Respo
         raise Problem(403, "offline", "this server was started with --offline and fetches nothing")
     if not models.get(name).urls:
         raise Problem(422, "invalid", f"{name} has nothing to fetch")
+    if lacks := models.get(name).lacks:
+        raise Problem(422, "invalid", f"{name} could not be used: on the server, run {lacks} first")
 
     def fetch(job: Job) -> dict[str, Any]:
         job.enter("fetch")
