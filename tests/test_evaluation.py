@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import socket
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -16,6 +18,8 @@ from hypothesis import strategies as st
 pytest.importorskip("torchmetrics")
 pytest.importorskip("matplotlib")
 
+import torchmetrics
+from torchvision.models import vgg16
 from typer.testing import CliRunner
 
 from objremove.classes import VOC
@@ -26,13 +30,18 @@ from objremove.evaluation.detection import DetectionScores
 from objremove.evaluation.holes import hole_sets, make_case
 from objremove.evaluation.methods import short_names
 from objremove.evaluation.metrics import edge, fidelity
+from objremove.evaluation.output import write_report
+from objremove.evaluation.photos import read_photos
 from objremove.evaluation.removal import evaluate_removal
 from objremove.evaluation.rows import Row
 from objremove.evaluation.statistics import estimate, paired_wins, summarise
 from objremove.instances import Instance
 from objremove.remover import Remover
-from objremove.training.library import PhotoLibrary, ShapeBank, read_records
+from objremove.training.files import read_records
+from objremove.training.library import PhotoLibrary, ShapeBank
+from objremove.training.perceptual import Ade20kEncoder
 
+CPU = torch.device("cpu")
 CAR, PERSON = VOC.index("car"), VOC.index("person")
 
 
@@ -238,8 +247,6 @@ class TestRemoval:
 
 def vgg_file(path: Path) -> Path:
     """The layout of torchvision's VGG-16 with random weights, without its classifier (500 MB)."""
-    from torchvision.models import vgg16
-
     torch.manual_seed(0)
     with torch.device("meta"):
         layout = vgg16(weights=None).features.state_dict()
@@ -254,10 +261,36 @@ class TestNetworks:
             raise AssertionError("a connection was opened")
 
         monkeypatch.setattr(socket.socket, "connect", refuse)
-        measure = networks.lpips(vgg_file(tmp_path / "vgg.pth"))
+        measure = networks.lpips(vgg_file(tmp_path / "vgg.pth"), CPU)
         photo, hole = textured(64), middle(64, 10)
         assert measure(photo, photo, hole) == pytest.approx(0, abs=1e-6)
         assert measure(255 - photo, photo, hole) > measure(np.where(hole[:, :, None], 0, photo), photo, hole) > 0
+
+    def test_lpips_is_what_its_paper_says(self, tmp_path: Path):
+        """Zhang et al., CVPR 2018, eq. 1, on a backbone of random weights: unit-length channels, learned weights, means over places."""
+        path = vgg_file(tmp_path / "vgg.pth")
+        backbone = vgg16(weights=None).features[:30]
+        backbone.load_state_dict(
+            {key[9:]: value for key, value in torch.load(path, map_location="cpu").items()}, strict=False
+        )
+        heads = torch.load(
+            Path(torchmetrics.functional.image.__file__).parent / "lpips_models" / "vgg.pth", map_location="cpu"
+        )
+        shift, scale = (
+            torch.tensor(values).view(1, 3, 1, 1) for values in ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450))
+        )
+        one, other = textured(64), textured(64, 1)
+        maps = [(torch.from_numpy(each).permute(2, 0, 1)[None] / 127.5 - 1 - shift) / scale for each in (one, other)]
+        expected, level = 0.0, 0
+        with torch.inference_mode():
+            for place, layer in enumerate(backbone):
+                maps = [layer(each) for each in maps]
+                if place in (3, 8, 15, 22, 29):  # relu1_2, 2_2, 3_3, 4_3, 5_3
+                    first, second = (torch.nn.functional.normalize(each, dim=1) for each in maps)
+                    weighted = heads[f"lin{level}.model.1.weight"] * (first - second).square()
+                    expected, level = expected + float(weighted.sum(1).mean()), level + 1
+        assert networks.lpips(path, CPU)(one, other, middle(64, 10)) == pytest.approx(expected, rel=1e-4)
+        assert expected > 0.01
 
     def test_fid_takes_the_published_layout(self, tmp_path: Path):
         """torchvision's Inception without its auxiliary head and with 1,008 classes: the layout of the published file."""
@@ -267,16 +300,47 @@ class TestNetworks:
         torch.manual_seed(0)
         network = Inception3(num_classes=1008, aux_logits=False, transform_input=False, init_weights=False)
         torch.save(network.state_dict(), tmp_path / "inception.pth")
-        frechet = networks.FrechetDistances(tmp_path / "inception.pth")
-        frechet.update("a", textured(64, 1), textured(64))
+        frechet = networks.FrechetDistances(tmp_path / "inception.pth", CPU)
+        seen: list[torch.Size] = []
+        frechet._network.register_forward_hook(lambda _, pictures, features: seen.append(features.shape))
+        fills = {name: textured(64, seed) for seed, name in enumerate("ab", 1)}
+        frechet.update(textured(64), fills)
+        assert seen == [(1, 2048)] * 3, "the original is looked at once, for all methods"
         assert frechet.compute() == {}  # one picture has no covariance
+        self.expect_the_closed_formula(frechet)
+
+    @staticmethod
+    def expect_the_closed_formula(frechet: networks.FrechetDistances) -> None:
+        rng = np.random.default_rng(0)
+        real, fake = (rng.normal(size=(60, 12)) @ rng.normal(size=(12, 12)) + shift for shift in (0, 0.5))
+        frechet._features = lambda row: torch.from_numpy(row)[None]  # type: ignore[method-assign]
+        for original, filled in zip(real, fake, strict=True):
+            frechet.update(original, {"a": filled, "same": original})
+        (one, other), difference = (np.cov(sample.T) for sample in (real, fake)), real.mean(0) - fake.mean(0)
+        values, vectors = np.linalg.eigh(one)
+        root = vectors * np.sqrt(values) @ vectors.T
+        trace = 2 * np.sqrt(np.linalg.eigvalsh(root @ other @ root)).sum()
+        expected = difference @ difference + np.trace(one) + np.trace(other) - trace
+        assert frechet.compute() == {"a": pytest.approx(expected, rel=1e-4), "same": pytest.approx(0, abs=1e-3)}
+
+    def test_they_run_where_they_are_told_to(self, tmp_path: Path):
+        """On `meta` nothing can be worked out: a figure would come from elsewhere."""
+        torch.save(Ade20kEncoder().state_dict(), tmp_path / "encoder.pth")
+        backbones = (
+            (networks.lpips, vgg_file(tmp_path / "vgg.pth")),
+            (networks.perceptual_distance, tmp_path / "encoder.pth"),
+        )
+        for load, path in backbones:
+            measure = load(path, torch.device("meta"))
+            with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
+                measure(textured(64), textured(64), middle(64, 10))
 
     def test_another_file_is_refused(self, tmp_path: Path):
         torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
         with pytest.raises(ModelError, match="no VGG-16"):
-            networks.lpips(tmp_path / "other.pth")
+            networks.lpips(tmp_path / "other.pth", CPU)
         with pytest.raises(ModelError, match="no FID Inception"):
-            networks.FrechetDistances(tmp_path / "other.pth")
+            networks.FrechetDistances(tmp_path / "other.pth", CPU)
         with pytest.raises(ModelError, match="no file"):
             networks.find_backbone("vgg16", str(tmp_path / "missing.pth"))
 
@@ -295,6 +359,38 @@ def test_methods_have_short_and_distinct_names(tmp_path: Path):
     assert short_names(["telea", *names]) == ["telea", "one/generator", "two/generator"]
     with pytest.raises(UsageError, match="twice"):
         short_names(["telea", "telea"])
+
+
+def archive(path: Path, members: dict[str, Path | bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            data = content if isinstance(content, bytes) else content.read_bytes()
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def test_photos_of_several_tars_have_keys_of_their_own(photos: Path, tmp_path: Path):
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+    zero, one = photos / "0.png", photos / "1.png"
+    first = archive(tmp_path / "x" / "val.tar", {"0.png": zero, "a.png": one})
+    second = archive(tmp_path / "y" / "val.tar", {"0.png": zero, "b.png": one})
+    third = archive(tmp_path / "z.tar", {"0.png": zero})
+    assert [record.key for record in read_photos([first, third])] == ["val.tar/0", "a", "z.tar/0"]
+    assert [record.key for record in read_photos([first, second])] == ["x/val.tar/0", "a", "y/val.tar/0", "b"]
+    assert [record.key for record in read_photos([third])] == ["0"]
+    with pytest.raises(UsageError, match="named twice"):
+        read_photos([third, tmp_path / "x" / ".." / "z.tar"])
+
+
+def test_rows_without_a_seam_have_no_plot(tmp_path: Path):
+    rows = [Row("g", "p", "telea", {"seconds": 1.0, "hole_share": 1.0})]
+    write_report(tmp_path, "Removal", rows, [], sheet=[], sheet_columns=[], seed=0)
+    assert not (tmp_path / "by-hole.png").exists()
+    assert "by-hole" not in (tmp_path / "report.md").read_text()
+    assert (tmp_path / "scores.png").exists()
 
 
 class TestCommands:
@@ -347,6 +443,14 @@ class TestCommands:
         self.filling(photos, tmp_path / "out", "--scenes")
         with (tmp_path / "out" / "scores.csv").open() as file:
             assert {row["photo"] for row in csv.DictReader(file)} == {"6.png"}
+
+    def test_only_object_sets_need_lenders(self, photos: Path, tmp_path: Path):
+        """A photo that is said to show a class lends nothing where it has no labels."""
+        said = archive(tmp_path / "said.tar", {"a.png": photos / "0.png", "a.json": b'{"classes": ["dog"]}'})
+        code, _ = self.filling(said, tmp_path / "out")
+        assert code == 0
+        with pytest.raises(UsageError, match="object-256 needs labelled photos that lend their shapes"):
+            self.filling(said, tmp_path / "other", "--set", "object-256")
 
     def test_finding_only(self, photos: Path, tmp_path: Path):
         code, text = self.run("removal", photos, "--out", tmp_path / "out", "--find-only", "--limit", 2)

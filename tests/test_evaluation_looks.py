@@ -22,7 +22,7 @@ from objremove.evaluation.looks import LookScores, second_looks, vocabularies
 from objremove.evaluation.output import code
 from objremove.instances import Instance
 from objremove.remover import Remover
-from objremove.training.library import Record
+from objremove.training.files import Record
 
 CAR, CAT, DOG = (VOC.index(name) for name in ("car", "cat", "dog"))
 SEGMENTER = "slim-deeplab-voc21"
@@ -123,9 +123,10 @@ class TestRequests:
 
     def test_a_source_labels_what_any_of_its_photos_has(self):
         records = [
-            Record("a", b"", b"", source, "human", classes) for source, classes in (("x", (CAT,)), ("x", (DOG,)))
+            Record("a", b"", b"", source, "human", classes, Path())
+            for source, classes in (("x", (CAT,)), ("x", (DOG,)))
         ]
-        records.append(Record("b", b"", b"", "roads", "human", (CAR,)))
+        records.append(Record("b", b"", b"", "roads", "human", (CAR,), Path()))
         assert vocabularies(records) == {"x": {CAT, DOG}, "roads": {CAR}}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -20,8 +21,9 @@ pytest.importorskip("lightning")
 
 from objremove.segmentation.slim_deeplab import SlimDeepLab
 from objremove.training import losses
+from objremove.training.agreement import Agreement
 from objremove.training.augment import augment
-from objremove.training.clock import learning_rate
+from objremove.training.clock import Clock, learning_rate
 from objremove.training.config import (
     AugmentConfig,
     InpainterConfig,
@@ -33,12 +35,16 @@ from objremove.training.config import (
 from objremove.training.discriminator import NLayerDiscriminator
 from objremove.training.ema import Ema
 from objremove.training.export import load_weights
-from objremove.training.library import PhotoLibrary, ShapeBank, read_records, sampling_weights
+from objremove.training.files import read_records
+from objremove.training.library import PhotoLibrary, ShapeBank, sampling_weights
+from objremove.training.loop import make_fabric
 from objremove.training.mask_generators import LARGE, NARROW, MixedMask, make_masks
 from objremove.training.perceptual import Ade20kEncoder, PerceptualLoss, SqueezeNetFeatures, load_backbone
 from objremove.training.segmenter_augment import cut_mix, mix_up
-from objremove.training.stream import BatchStream
+from objremove.training.share import processors
+from objremove.training.stream import BatchStream, worker_count
 from objremove.training.teachers import load_teacher
+from objremove.training.tolerance import Tolerance
 
 # Published statistics of the holes (1,500 samples): mean, 5 % and 95 % quantile of the area, share of holes above half the area,
 # mean of the others, and median of the widest hole in pixels.
@@ -299,12 +305,67 @@ def test_every_shipped_configuration_loads() -> None:
         ("loop.curve='square'", "constant, cosine"),
         ("loop.sizes=[[0.5, 64]]", "begin at progress 0"),
         ("loop.batch", "no TOML assignment"),
+        ("loop.precision='64-true'", "one of 32-true, bf16-mixed, 16-mixed"),
+        ("loop.workers=-1", "workers must be 0 or more"),
+        ("loop.seed=-1", "seed must be 0 or more"),
+        ("losses.r1_interval=0", "r1_interval must be at least 1"),
+        ("generator_lr=-1e-3", "generator_lr must be 0 or more"),
+        ("gradient_clip=-1", "gradient_clip must be 0 or more"),
     ],
 )
 def test_wrong_settings_are_refused_in_one_line(assignment: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         load_config(InpainterConfig, "lama-compact", [assignment])
     assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_device_costs_one_line() -> None:
+    for device in ("tpu", "gpu", "cuda:x", "cpu:1"):
+        with pytest.raises(UsageError, match=f"unknown device '{device}': take auto, cpu, cuda, cuda:N or mps"):
+            make_fabric(device, "32-true")
+
+
+def test_batches_are_prepared_by_this_process_s_share_of_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert (worker_count(0, True), worker_count(0, False), worker_count(5, True)) == (3, 1, 5)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "24")
+    assert processors() == 1
+
+
+def test_time_is_agreed_on_from_the_first_moment() -> None:
+    clock = Clock(Agreement(1), steps=1000, minutes=10, seconds_before=540)
+    assert clock.progress(3) == pytest.approx(0.9, abs=0.01)
+    clock.stop()
+    assert not clock.interrupted
+    assert clock.is_over(3)
+    assert clock.interrupted
+
+
+def test_single_photos_may_be_lost_and_many_may_not() -> None:
+    said: list[str] = []
+
+    def sample(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+        drawn = rng.random()
+        if drawn < share_lost:
+            raise PhotoError(f"photo {int(drawn * 1000) % 2} cannot be decoded")
+        return np.full((size, size, 3), int(255 * drawn), np.uint8), np.zeros((size, size), np.uint8)
+
+    share_lost = 0.008
+    tolerance = Tolerance(sample, said.append)
+    for seed in range(15_000):
+        tolerance(np.random.default_rng(seed), 2)
+    assert sorted(said) == ["left out: photo 0 cannot be decoded", "left out: photo 1 cannot be decoded"]
+    lost = next(seed for seed in range(1000) if np.random.default_rng(seed).random() < share_lost)
+    rng = np.random.default_rng(lost)
+    rng.random()
+    expected = int(255 * rng.random())
+    assert tolerance(np.random.default_rng(lost), 2)[0][0, 0, 0] == expected, "the next of the same generator"
+
+    share_lost = 0.05
+    tolerance = Tolerance(sample, said.append)
+    with pytest.raises(PhotoError, match=r"100 of \d+ photos drawn cannot be used, at last: photo"):
+        [tolerance(np.random.default_rng(seed), 2) for seed in range(15_000)]
 
 
 def _png(array: np.ndarray) -> bytes:
@@ -331,7 +392,6 @@ def test_tars_and_folders_hold_the_same_records(tmp_path: Path) -> None:
     for name, content in members.items():
         (tmp_path / name).write_bytes(content)
     from_tar = read_records([_tar(tmp_path / "train-00.tar", members)])
-    (tmp_path / "train-00.tar").unlink()
     from_folder = read_records([tmp_path])
     for records in (from_tar, from_folder):
         library = PhotoLibrary(records, memory_gb=1, short_side=20)
@@ -362,7 +422,7 @@ def test_members_of_a_tar_are_keyed_by_folder_and_name(tmp_path: Path) -> None:
 def test_damaged_data_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         read_records([tmp_path / "nothing"])
-    with pytest.raises(UsageError, match="no photos"):
+    with pytest.raises(UsageError, match=r"no photos in .* or in tars"):
         read_records([tmp_path])
     (tmp_path / "broken.tar").write_bytes(b"x" * 100)
     with pytest.raises(PhotoError, match=r"broken\.tar"):
@@ -370,7 +430,7 @@ def test_damaged_data_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.tar").unlink()
     photo = _png(np.zeros((4, 4, 3), np.uint8))
     truck = _tar(tmp_path / "truck.tar", {"a.png": photo, "a.json": b'{"classes": ["truck"]}'})
-    with pytest.raises(UsageError, match=r"a\.json names the class 'truck'"):
+    with pytest.raises(UsageError, match="the JSON of a names the class 'truck'"):
         read_records([truck])
     truck.unlink()
     said = {"a.png": photo, "a.seg.png": _png(np.zeros((4, 4), np.uint8)), "a.json": b'{"classes": ["dog"]}'}

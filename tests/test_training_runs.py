@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -21,14 +24,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from objremove import inpainting, segmentation
+from objremove.cli.app import run
 from objremove.cli.train import app
-from objremove.errors import ModelError, UsageError
+from objremove.errors import ModelError, PhotoError, UsageError
 from objremove.segmentation.architectures import ARCHITECTURES
 from objremove.segmentation.slim_deeplab import SlimDeepLab
 from objremove.training.checkpoint import NAME
 from objremove.training.config import InpainterConfig, SegmenterConfig, load_config
+from objremove.training.files import read_records
 from objremove.training.inpainter import InpainterRecipe
-from objremove.training.library import PhotoLibrary, read_records
+from objremove.training.library import PhotoLibrary
 from objremove.training.loop import Outcome, make_fabric, train
 from objremove.training.perceptual import SegmenterFeatures, SqueezeNetFeatures
 from objremove.training.segmenter import SegmenterRecipe
@@ -50,12 +55,16 @@ class Recorder:
 
     def __init__(self) -> None:
         self.losses: list[dict[str, float]] = []
+        self.warned: list[str] = []
 
     def step(self, step: int, progress: float, seconds: float, rate: float, scalars: Mapping[str, float]) -> None:
         self.losses.append(dict(scalars))
 
     def say(self, text: str) -> None:
         pass
+
+    def warn(self, text: str) -> None:
+        self.warned.append(text)
 
 
 @pytest.fixture
@@ -96,8 +105,9 @@ def segmenter(
     teacher: Teacher | None = None,
     config: str = "slim-deeplab",
     precision: str = "32-true",
+    settings: Sequence[str] = (),
 ) -> tuple[Recorder, Outcome]:
-    settings = [*TINY_SEGMENTER, f"loop.steps={steps}", f"loop.precision='{precision}'"]
+    settings = [*TINY_SEGMENTER, *settings, f"loop.steps={steps}", f"loop.precision='{precision}'"]
     config = load_config(SegmenterConfig, config, settings)
     fabric = make_fabric("cpu", config.loop.precision)
     fabric.seed_everything(0, verbose=False)
@@ -192,7 +202,7 @@ def test_checkpoint_of_other_settings_is_refused(photos: Path, tmp_path: Path) -
     with pytest.raises(ModelError, match="does not fit"):
         inpainter(photos, tmp_path / "run", 2, resume=tmp_path / "run")
     with pytest.raises(ModelError, match="does not exist"):
-        inpainter(photos, tmp_path / "run", 2, resume=tmp_path / "nowhere")
+        inpainter(photos, tmp_path / "new", 2, resume=tmp_path / "nowhere")
 
 
 def test_time_budget_ends_with_usable_weights(photos: Path, tmp_path: Path) -> None:
@@ -201,12 +211,167 @@ def test_time_budget_ends_with_usable_weights(photos: Path, tmp_path: Path) -> N
     inpainting.load(tmp_path / "run" / "generator.safetensors", device=CPU, dtype=torch.float32)
 
 
-def test_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(photos: Path, tmp_path: Path) -> None:
-    inpainter(photos, tmp_path / "run", 1)
-    before = (tmp_path / "run" / NAME).read_bytes()
-    with pytest.raises(ModelError, match="not finite"):
-        inpainter(photos, tmp_path / "run", 9, ["generator_lr=1e30", "gradient_clip=1e30"])
-    assert (tmp_path / "run" / NAME).read_bytes() == before
+@pytest.mark.parametrize("broken", ["loss", "weights", "average"])
+def test_what_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    out, quiet = tmp_path / "run", ["loop.log_every=50"]  # the losses are read at the end alone
+    inpainter(photos, out, 1, quiet)
+    before = {name: (out / name).read_bytes() for name in (NAME, "generator.safetensors")}
+    step = InpainterRecipe.step
+
+    def spoilt(self: InpainterRecipe, *arguments: object) -> dict[str, torch.Tensor]:
+        scalars = dict(step(self, *arguments))
+        if broken == "loss":
+            return scalars | {"l1": torch.tensor(float("nan"))}
+        network = self.state()["generator" if broken == "weights" else "ema"]
+        next(network.parameters()).data.fill_(float("inf"))
+        return scalars
+
+    monkeypatch.setattr(InpainterRecipe, "step", spoilt)
+    with pytest.raises(ModelError, match="not finite at step 2"):
+        inpainter(photos, out, 2, quiet, resume=out)
+    assert {name: (out / name).read_bytes() for name in before} == before
+
+
+def test_a_second_run_destroys_nothing_unasked(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    inpainter(photos, out, 2)
+    (out / "notes.txt").write_text("mine")
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    with pytest.raises(UsageError, match=r"--resume .*run, replace it with --overwrite"):
+        inpainter(photos, out, 1)
+    (tmp_path / "other").mkdir()
+    shutil.copy(out / NAME, tmp_path / "other")
+    arguments = ["train", "inpainter", "--data", str(photos), "--out", str(out), "--device", "cpu"]
+    for words, reason in (
+        ([], f"go on with --resume {out}"),
+        (["--resume", str(tmp_path / "other")], "is an earlier run's"),
+        (["--resume", str(out), "--overwrite"], "leave one of them out"),
+    ):
+        assert run([*arguments, *words]) == 2
+        said = capsys.readouterr().err
+        assert reason in said
+        assert said.count("\n") == 1
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
+
+    inpainter(photos, out, 1, overwrite=True)
+    assert [file.name for file in (out / "previews").iterdir()] == ["0000001.png"]
+    assert len(list((out / "tensorboard").iterdir())) == 1
+    assert [json.loads(line)["step"] for line in (out / "scalars.jsonl").read_text().splitlines()] == [1, 1]
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_records_of_a_killed_sitting_are_not_told_twice(photos: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "run"
+    inpainter(photos, out, 2)
+    with (out / "scalars.jsonl").open("a") as lines:  # what a sitting wrote that was killed before its checkpoint
+        lines.write('{"step": 3, "train/l1": 1.0}\n{"step": 4, "tr')
+    inpainter(photos, out, 4, resume=out)
+    told = [json.loads(line) for line in (out / "scalars.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in told if "train/l1" in line] == [1, 2, 3, 4]
+    events = EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/l1")] == [1, 2, 3, 4]
+
+
+def test_a_resumed_time_budget_goes_on_where_it_was(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ["loop.sizes=[[0, 32], [0.5, 48]]"]
+    inpainter(photos, tmp_path / "run", 2, settings, minutes=10)
+    sample, sizes = InpainterRecipe.sample, list[int]()
+
+    def seen(self: InpainterRecipe, rng: np.random.Generator, size: int) -> object:
+        sizes.append(size)
+        return sample(self, rng, size)
+
+    monkeypatch.setattr(InpainterRecipe, "sample", seen)
+    minutes = checkpoint(tmp_path / "run")["seconds"] / 60 / 0.75
+    inpainter(photos, tmp_path / "run", 1000, settings, minutes=minutes, resume=tmp_path / "run")
+    assert sizes
+    assert set(sizes) == {48}, "the batches that are prepared first, too"
+
+
+def test_photos_that_cannot_be_read_are_passed_over_and_told_once(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample, calls = InpainterRecipe.sample, count()
+
+    def spotty(self: InpainterRecipe, rng: np.random.Generator, size: int) -> object:
+        drawn = sample(self, rng, size)
+        if next(calls) % 5 == 0:
+            raise PhotoError("photo 3.png cannot be decoded")
+        return drawn
+
+    monkeypatch.setattr(InpainterRecipe, "sample", spotty)
+    recorder = inpainter(photos, tmp_path / "run", 3)
+    assert len(recorder.losses) == 3
+    assert recorder.warned == ["left out: photo 3.png cannot be decoded"]
+
+
+def test_scores_may_fail_and_are_had_once_at_a_step(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[bool] = []
+
+    def evaluate(self: InpainterRecipe) -> dict[str, float]:
+        judged.append((tmp_path / "run" / "generator.safetensors").exists())
+        if len(judged) == 1:
+            raise PhotoError("photo 3.png cannot be read")
+        return {"hole_l1": 0.5}
+
+    monkeypatch.setattr(InpainterRecipe, "evaluate", evaluate)
+    recorder = inpainter(photos, tmp_path / "run", 2, ["loop.checkpoint_minutes=0"])
+    assert judged == [True, True], "weights first; at the end of each of two steps, and not again at the end of the run"
+    assert recorder.warned == ["step 1 is not judged: photo 3.png cannot be read"]
+    with safe_open(tmp_path / "run" / "generator.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["scores"]) == {"hole_l1": 0.5}
+
+
+def test_what_is_done_is_kept_before_data_ends_the_run(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, sample, calls = tmp_path / "run", InpainterRecipe.sample, count()
+
+    def failing(self: InpainterRecipe, rng: np.random.Generator, size: int) -> object:
+        if next(calls) >= 12:  # three batches
+            raise PhotoError("the disk has gone")
+        return sample(self, rng, size)
+
+    monkeypatch.setattr(InpainterRecipe, "sample", failing)
+    with pytest.raises(PhotoError, match="100 of 112 photos drawn cannot be used, at last: the disk has gone"):
+        inpainter(photos, out, 1000)
+    assert checkpoint(out)["step"] == 3
+    with pytest.raises(PhotoError):
+        inpainter(photos, tmp_path / "none", 1000)
+    assert not (tmp_path / "none" / NAME).exists(), "nothing was done"
+
+
+def test_other_teachers_are_noticed_and_older_checkpoints_go_on(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    inpainter(photos, out, 1, given={"perceptual": ["ab12"]})
+    for given in ({"perceptual": ["cd34"]}, {"perceptual": []}, {}):
+        with pytest.raises(ModelError, match=r"given\.perceptual was \['ab12'\]"):
+            inpainter(photos, out, 2, resume=out, given=given)
+    older = checkpoint(out)
+    settings = json.loads(older["settings"])
+    assert settings.pop("given")["processes"] == 1
+    torch.save(older | {"settings": json.dumps(settings)}, out / NAME)
+    inpainter(photos, out, 2, resume=out, given={"perceptual": ["cd34"]})
+    assert checkpoint(out)["step"] == 2
+
+
+def test_no_clipping_is_not_no_gradient(photos: Path, tmp_path: Path) -> None:
+    inpainter(photos, tmp_path / "lama", 1, ["gradient_clip=0.0"])
+    segmenter(photos, tmp_path / "slim", 1, settings=["gradient_clip=0.0"])
+    for name, optimizer in (("lama", "generator_optimizer"), ("slim", "optimizer")):
+        moments = [state["exp_avg"] for state in checkpoint(tmp_path / name)[optimizer]["state"].values()]
+        assert max(moment.abs().max() for moment in moments) > 0
 
 
 def test_perceptual_loss_without_a_backbone_is_an_error(photos: Path, tmp_path: Path) -> None:
@@ -341,14 +506,26 @@ def test_a_run_mixes_photos_where_it_is_told_to(photos: Path, way: str) -> None:
 
 
 def test_command_line_trains_a_segmenter_that_the_package_loads(photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    arguments = ["segmenter", "--data", str(photos), "--val", str(photos), "--out", str(out), "--device", "cpu"]
+    out, judged = tmp_path / "run", photos / "judged"  # within --data: not trained on
+    judged.mkdir()
+    for file in photos.glob("1*"):
+        file.rename(judged / file.name)
+    torch.save(SlimDeepLab(16).state_dict(), tmp_path / "teacher.pth")
+    arguments = ["segmenter", "--data", str(photos), "--val", str(judged), "--out", str(out), "--device", "cpu"]
+    arguments += ["--teacher", str(tmp_path / "teacher.pth")]
     # The width that the package knows; everything else tiny.
     settings = [*TINY_SEGMENTER, "width=48", "loop.steps=2", "loop.batch=2"]
     result = CliRunner().invoke(
         app, arguments + [word for s in settings for word in ("--set", s)], catch_exceptions=False
     )
     assert result.exit_code == 0, result.output
+    assert "3 photos to judge by left out of the training" in result.output
+    with safe_open(out / "segmenter.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["data"]) == {"folder": 9}
+    digest = hashlib.sha256((tmp_path / "teacher.pth").read_bytes()).hexdigest()
+    assert json.loads(metadata["sha256"]) == {"teachers": [digest], "init": []}
+    assert "val/mean_iou" in (out / "scalars.jsonl").read_text()
     found = segmentation.load(out / "segmenter.safetensors", device=CPU, dtype=torch.float32)
     assert isinstance(found.find(np.zeros((64, 80, 3), np.uint8), ["car"]), list)
 
@@ -356,9 +533,9 @@ def test_command_line_trains_a_segmenter_that_the_package_loads(photos: Path, tm
 def test_interrupt_saves_and_the_run_goes_on(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     start = "import sys; from objremove.cli.train import app; sys.exit(app(standalone_mode=False))"
-    command = [sys.executable, "-c", start, "inpainter", "--data", str(photos), "--out", str(out)]
-    command += ["--device", "cpu", "--threads", "1"]
-    command += [word for setting in TINY_INPAINTER for word in ("--set", setting)]
+    words = ["inpainter", "--data", str(photos), "--out", str(out), "--device", "cpu", "--threads", "1"]
+    words += [word for setting in TINY_INPAINTER for word in ("--set", setting)]
+    command = [sys.executable, "-c", start, *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -368,7 +545,12 @@ def test_interrupt_saves_and_the_run_goes_on(photos: Path, tmp_path: Path) -> No
         said = process.stderr.read()
         assert process.wait(60) == 130, said
     assert "interrupted" in said
-    step = checkpoint(out)["step"]
-    assert isinstance(step, int)
-    assert step >= 1
     inpainting.load(out / "generator.safetensors", device=CPU, dtype=torch.float32)
+    step = checkpoint(out)["step"]
+    assert step >= 1
+    threads = torch.get_num_threads()
+    assert run(["train", *words, "--resume", str(out), "--set", f"loop.steps={step + 2}"]) == 0
+    torch.set_num_threads(threads)
+    assert checkpoint(out)["step"] == step + 2
+    told = [json.loads(line) for line in (out / "scalars.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in told if "train/l1" in line] == list(range(1, step + 3))

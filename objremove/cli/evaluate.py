@@ -17,10 +17,12 @@ from objremove.errors import UsageError
 from objremove.wording import counted
 
 if TYPE_CHECKING:
+    import torch
+
     from objremove.evaluation.holes import HoleSet
     from objremove.evaluation.networks import Distance, FrechetDistances
     from objremove.evaluation.output import Cells
-    from objremove.training.library import Record
+    from objremove.training.files import Record
 
 app = typer.Typer(help="Judge fills and removals on photos whose truth is known.", no_args_is_help=True)
 
@@ -90,21 +92,23 @@ def filling(
 ) -> int:
     """Cut holes into photos and compare what inpainters make of them with what was there."""
     speaker = _prepare(out, overwrite=overwrite, quiet=quiet)
+    from objremove.device import resolve_device
     from objremove.evaluation.filling import evaluate_filling
     from objremove.evaluation.methods import load_methods
+    from objremove.evaluation.photos import read_photos
     from objremove.evaluation.reports import left_out, report_filling
     from objremove.evaluation.statistics import draw_photos
     from objremove.inpainting.classical import CLASSICAL
-    from objremove.training.library import PhotoLibrary, read_records
+    from objremove.training.library import PhotoLibrary
 
-    records = read_records(photos)
-    wanted = _chosen_sets(sets, read_records(outlines) if outlines else records)
+    records = read_photos(photos)
+    wanted = _chosen_sets(sets, outlines, records)
     if scenes:
         records = [record for record in records if not record.classes]
     if not records:
         raise UsageError("every photo has a labelled object: give others, or leave out --scenes")
     library = PhotoLibrary([records[index] for index in draw_photos(len(records), limit, seed)])
-    distances, frechet, notes = _networks(perceptual, lpips, fid)
+    distances, frechet, notes = _networks(perceptual, lpips, fid, resolve_device(device))
     for note in notes:
         speaker.say(note)
     methods = load_methods(
@@ -160,13 +164,14 @@ def removal(
         raise UsageError("--find-only fills nothing: leave out --inpainter and --judge")
     speaker = _prepare(out, overwrite=overwrite, quiet=quiet)
     from objremove.evaluation.methods import describe_segmenter, load_methods
+    from objremove.evaluation.photos import read_photos
     from objremove.evaluation.removal import evaluate_removal, is_judged
     from objremove.evaluation.reports import left_out, report_removal
     from objremove.evaluation.statistics import draw_photos
     from objremove.remover import Remover
-    from objremove.training.library import PhotoLibrary, read_records
+    from objremove.training.library import PhotoLibrary
 
-    records = [record for record in read_records(photos) if is_judged(record)]
+    records = [record for record in read_photos(photos) if is_judged(record)]
     if not records:
         raise UsageError("no photo has labels by hand (KEY.seg.png; in KEY.json, where there is one, label: human)")
     library = PhotoLibrary([records[index] for index in draw_photos(len(records), limit, seed)])
@@ -206,23 +211,28 @@ def _prepare(out: Path, *, overwrite: bool, quiet: bool) -> Speaker:
     return options.speaker(quiet, 0)
 
 
-def _chosen_sets(names: Sequence[str] | None, labelled: Sequence[Record]) -> Mapping[str, HoleSet]:
-    from objremove.evaluation.holes import NAMES, hole_sets
+def _chosen_sets(
+    names: Sequence[str] | None, outlines: Sequence[Path] | None, photos: Sequence[Record]
+) -> Mapping[str, HoleSet]:
+    """The sets of these names, or all that can be had: those of object shapes where labelled photos lend them."""
+    from objremove.evaluation.holes import NAMES, OBJECT_NAMES, hole_sets
+    from objremove.training.files import read_records
     from objremove.training.library import PhotoLibrary, ShapeBank
 
     for name in names or ():
         if name not in NAMES:
             raise UsageError(f"unknown hole set {name!r}: take {', '.join(NAMES)}")
-    lenders = [record for record in labelled if record.classes]
+    asked = [name for name in names or OBJECT_NAMES if name in OBJECT_NAMES]
+    labelled = (read_records(outlines) if outlines else photos) if asked else []
+    lenders = [record for record in labelled if record.classes and record.labels is not None]
     known = hole_sets(ShapeBank(PhotoLibrary(lenders)) if lenders else None)
-    lost = [name for name in names or () if name not in known]
-    if lost:
-        raise UsageError(f"{lost[0]} needs labelled photos that lend their shapes: give --outlines")
+    if names and asked and not lenders:
+        raise UsageError(f"{asked[0]} needs labelled photos that lend their shapes: give --outlines")
     return {name: known[name] for name in names} if names else known
 
 
 def _networks(
-    perceptual: Path | None, lpips: str, fid: str
+    perceptual: Path | None, lpips: str, fid: str, device: torch.device
 ) -> tuple[dict[str, Distance], FrechetDistances | None, list[str]]:
     """Scores that need networks, and a line for each that is left empty."""
     from objremove.evaluation import networks
@@ -232,14 +242,14 @@ def _networks(
     vgg = networks.find_backbone(networks.LPIPS_MODEL, lpips)
     inception = networks.find_backbone(networks.FID_MODEL, fid)
     if vgg:
-        distances["lpips"] = networks.lpips(vgg)
+        distances["lpips"] = networks.lpips(vgg, device)
     else:
         notes.append("LPIPS is left empty: its VGG-16 is not on this machine (objremove models pull vgg16)")
     if perceptual:
-        distances["perceptual"] = networks.perceptual_distance(perceptual)
+        distances["perceptual"] = networks.perceptual_distance(perceptual, device)
     if not inception:
         notes.append("FID is left empty: its Inception is not on this machine (objremove models pull fid-inception)")
-    return distances, networks.FrechetDistances(inception) if inception else None, notes
+    return distances, networks.FrechetDistances(inception, device) if inception else None, notes
 
 
 def _print_table(title: str, cells: Cells) -> None:

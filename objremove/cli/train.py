@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from objremove.training.config import DataConfig, InpainterConfig, SegmenterConfig
+    from objremove.training.files import Record
     from objremove.training.library import PhotoLibrary
     from objremove.training.loop import Outcome
     from objremove.training.recipe import Recipe
@@ -37,7 +39,12 @@ Data = Annotated[
 ]
 Validation = Annotated[
     list[Path] | None,
-    typer.Option("--val", metavar="PATH", help="Photos to judge by, never trained on.", show_default=False),
+    typer.Option(
+        "--val",
+        metavar="PATH",
+        help="Photos to judge by, as --data; never trained on. Default: val-*.tar beside the training tars.",
+        show_default=False,
+    ),
 ]
 Out = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Folder for weights, checkpoint, previews and records.")
@@ -52,6 +59,7 @@ Resume = Annotated[
     Path | None,
     typer.Option("--resume", metavar="DIR|FILE", help="Go on from this run's last.ckpt.", show_default=False),
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the files of an earlier run in DIR first.")]
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", help="Where to train.")]
 Threads = Annotated[
     int | None,
@@ -73,6 +81,7 @@ def inpainter(
     val: Validation = None,
     minutes: Minutes = None,
     resume: Resume = None,
+    overwrite: Overwrite = False,
     init: Annotated[
         Path | None, typer.Option("--init", metavar="FILE", help="Start from this generator.", show_default=False)
     ] = None,
@@ -94,7 +103,7 @@ def inpainter(
     settings: Settings = None,
 ) -> int:
     """Train a LaMa generator; DIR/generator.safetensors is the result, a model for --inpainter."""
-    _prepare(threads)
+    _prepare(threads, out, resume=resume, overwrite=overwrite)
     from objremove.training.config import InpainterConfig, load_config
     from objremove.training.inpainter import InpainterRecipe
     from objremove.training.loop import make_fabric
@@ -103,12 +112,14 @@ def inpainter(
     run = load_config(InpainterConfig, config, settings or ())
     fabric = make_fabric(device, run.loop.precision)
     backbones = [load_backbone(path) for path in perceptual or ()]
-    photos, judges = _libraries(data, val, run.data)
+    photos, judges = _libraries(data, val or (), run.data)
     fabric.seed_everything(run.loop.seed, verbose=False)
     recipe = InpainterRecipe(
         fabric, run, photos, judges, backbones=backbones, generator=init, discriminator=init_discriminator
     )
-    return _run(fabric, recipe, run, photos, out=out, minutes=minutes, resume=resume)
+    given = {"perceptual": _digests(perceptual)}
+    begun = {"init": _digests([init]), "init_discriminator": _digests([init_discriminator])}
+    return _run(fabric, recipe, run, photos, given, begun, out=out, minutes=minutes, resume=resume, overwrite=overwrite)
 
 
 @app.command()
@@ -119,6 +130,7 @@ def segmenter(
     val: Validation = None,
     minutes: Minutes = None,
     resume: Resume = None,
+    overwrite: Overwrite = False,
     init: Annotated[
         Path | None, typer.Option("--init", metavar="FILE", help="Start from these weights.", show_default=False)
     ] = None,
@@ -137,7 +149,7 @@ def segmenter(
     settings: Settings = None,
 ) -> int:
     """Train the class segmenter; DIR/segmenter.safetensors is the result, a model for --segmenter."""
-    _prepare(threads)
+    _prepare(threads, out, resume=resume, overwrite=overwrite)
     from objremove.training.config import SegmenterConfig, load_config
     from objremove.training.loop import make_fabric
     from objremove.training.segmenter import SegmenterRecipe
@@ -145,16 +157,22 @@ def segmenter(
 
     run = load_config(SegmenterConfig, config, settings or ())
     fabric = make_fabric(device, run.loop.precision)
-    photos, judges = _libraries(data, val, run.data)
+    photos, judges = _libraries(data, val or (), run.data)
     fabric.seed_everything(run.loop.seed, verbose=False)
     teacher = Ensemble([load_teacher(path) for path in teachers]) if teachers else None
     recipe = SegmenterRecipe(fabric, run, photos, judges, weights=init, teacher=teacher)
-    return _run(fabric, recipe, run, photos, out=out, minutes=minutes, resume=resume)
+    given, begun = {"teachers": _digests(teachers)}, {"init": _digests([init])}
+    return _run(fabric, recipe, run, photos, given, begun, out=out, minutes=minutes, resume=resume, overwrite=overwrite)
 
 
-def _prepare(threads: int | None) -> None:
+def _prepare(threads: int | None, out: Path, *, resume: Path | None, overwrite: bool) -> None:
     if not importlib.util.find_spec("lightning"):
         raise UsageError("training needs Lightning: pip install 'objremove[train]'")
+    from objremove.training.folder import check_folder
+    from objremove.training.share import is_first_process
+
+    if is_first_process():  # said now, and not after all photos are decoded
+        check_folder(out, resume=resume, overwrite=overwrite)
     if threads is not None:
         import torch
 
@@ -162,22 +180,45 @@ def _prepare(threads: int | None) -> None:
 
 
 def _libraries(
-    data: list[Path], val: list[Path] | None, config: DataConfig
+    data: Sequence[Path], val: Sequence[Path], config: DataConfig
 ) -> tuple[PhotoLibrary, PhotoLibrary | None]:
-    import os
-
-    from objremove.training.library import PhotoLibrary, find_data, read_records
+    """Photos to train on, and to judge by: the former without the latter."""
+    from objremove.training.files import find_data, read_records
+    from objremove.training.library import PhotoLibrary
+    from objremove.training.share import is_first_process, local_processes, processors
 
     found = [find_data(path) for path in data]
-    training = [path for paths, _ in found for path in paths]
-    judging = val or [path for _, paths in found for path in paths]
-    threads = os.cpu_count() or 1
+    training = read_records([path for paths, _ in found for path in paths])
+    judging = [path for paths, held in map(find_data, val) for path in held or paths]
+    judging = judging or [path for _, held in found for path in held]
+    room = config.memory_gb / local_processes()
+    library = partial(PhotoLibrary, short_side=config.short_side, threads=processors())
+    judges = None
+    if judging:
+        judged = read_records(judging)
+        training = _without(training, {record.file.resolve() for record in judged})
+        judges = library(judged, memory_gb=room if is_first_process() else 0)  # no other one judges
+        room -= judges.kept_bytes / 1e9
+    return library(training, memory_gb=room, forgiving=True), judges
 
-    def library(paths: list[Path]) -> PhotoLibrary:
-        records = read_records(paths)
-        return PhotoLibrary(records, memory_gb=config.memory_gb, short_side=config.short_side, threads=threads)
 
-    return library(training), library(judging) if judging else None
+def _without(records: Sequence[Record], judged: set[Path]) -> list[Record]:
+    """The records of other files than those that are judged by."""
+    from objremove.training.share import is_first_process
+
+    left = [record for record in records if record.file.resolve() not in judged]
+    if not left:
+        raise UsageError("every photo of --data is one to judge by: give others to train on")
+    if len(left) < len(records) and is_first_process():
+        Speaker().say(f"{counted(len(records) - len(left), 'photo')} to judge by left out of the training")
+    return left
+
+
+def _digests(files: Sequence[Path | None] | None) -> list[str]:
+    """SHA-256 of each file that is given."""
+    from objremove import models
+
+    return [models.sha256(file) for file in files or () if file is not None]
 
 
 def _run(
@@ -185,11 +226,15 @@ def _run(
     recipe: Recipe,
     config: InpainterConfig | SegmenterConfig,
     photos: PhotoLibrary,
+    given: Mapping[str, Sequence[str]],
+    begun: Mapping[str, Sequence[str]],
     *,
     out: Path,
     minutes: float | None,
     resume: Path | None,
+    overwrite: bool,
 ) -> int:
+    """Train; `given` and `begun` are the SHA-256 of what is learnt from, and of what is begun from."""
     from objremove.training.loop import train
 
     reporter = TerminalReporter(config.loop.steps, minutes, enabled=fabric.is_global_zero)
@@ -201,13 +246,16 @@ def _run(
             config,
             out=out,
             reporter=reporter,
-            metadata={"recipe": asdict(config), "data": photos.summary()},
+            metadata={"recipe": asdict(config), "data": photos.summary(), "sha256": {**given, **begun}},
+            given=given,
             minutes=minutes,
             resume=resume,
+            overwrite=overwrite,
         )
+    weights = out / recipe.file_name
     reporter.say(
         f"{counted(outcome.step, 'step')}, {outcome.seconds / 60:.1f} minutes, {outcome.samples_per_second:.1f} samples/s"
-        f"{', interrupted' if outcome.interrupted else ''}: {out / recipe.file_name}"
+        f"{', interrupted' if outcome.interrupted else ''}: {weights if weights.exists() else 'nothing to keep'}"
     )
     return INTERRUPTED if outcome.interrupted else OK
 
@@ -255,7 +303,12 @@ class TerminalReporter:
 
     def say(self, text: str) -> None:
         """A line of text."""
+        if self._enabled:
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """A line of text, whichever process it is of."""
         if self._bar is not None:
             self._bar.console.print(text)
-        elif self._enabled:
+        else:
             self._speaker.say(text)

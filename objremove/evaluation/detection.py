@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from objremove.classes import VOC
 from objremove.instances import Instance
-from objremove.training.library import Bytes
+from objremove.training.files import Bytes
 from objremove.types import Mask
 
 SMALLEST_OBJECT = 0.005

@@ -12,7 +12,8 @@ from objremove.evaluation.networks import Distance, FrechetDistances
 from objremove.evaluation.rows import Row
 from objremove.evaluation.sheets import SheetRow, tinted
 from objremove.remover import Remover
-from objremove.training.library import Bytes, PhotoLibrary
+from objremove.training.files import Bytes
+from objremove.training.library import PhotoLibrary
 
 SHEET_ROWS = 12
 """Photos on the contact sheet."""
@@ -82,8 +83,8 @@ def evaluate_filling(
             for method, (picture, seconds) in filled.items():
                 scores = {**_scores(picture, case, distances), "seconds": seconds}
                 out.rows.append(Row(name, case.photo, method, scores))
-                if frechet:
-                    frechet.update(method, picture, case.original)
+            if frechet:
+                frechet.update(case.original, {method: picture for method, (picture, _) in filled.items()})
         if frechet:
             out.frechet |= {(name, method): value for method, value in frechet.compute().items()}
     for number, rows in enumerate(shown.values()):

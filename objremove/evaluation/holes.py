@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from objremove.errors import UsageError
-from objremove.training.library import Bytes, ShapeBank
+from objremove.training.files import Bytes
+from objremove.training.library import ShapeBank
 from objremove.training.mask_generators import BoxMask, IrregularMask, MaskGenerator, MixedMask, ShapeMask
 from objremove.types import Mask
 
@@ -69,8 +70,11 @@ _PUBLISHED = {
     "thick-512": HoleSet(512, _mixed(_strokes((1, 5), 250, 450), BoxMask(10, 30, 300, 4))),
 }
 
-NAMES = (*_PUBLISHED, "object-256", "object-512")
-"""Every set, those of object outlines last."""
+OBJECT_NAMES = ("object-256", "object-512")
+"""Sets of object outlines."""
+
+NAMES = (*_PUBLISHED, *OBJECT_NAMES)
+"""Every set."""
 
 
 def hole_sets(outlines: ShapeBank | None) -> Mapping[str, HoleSet]:
@@ -82,7 +86,9 @@ def hole_sets(outlines: ShapeBank | None) -> Mapping[str, HoleSet]:
     if outlines is None:
         return _PUBLISHED
     shapes = ShapeMask(outlines.outline)
-    return _PUBLISHED | {f"object-{side}": HoleSet(side, shapes, smallest=0.02) for side in (256, 512)}
+    return _PUBLISHED | {
+        name: HoleSet(int(name.removeprefix("object-")), shapes, smallest=0.02) for name in OBJECT_NAMES
+    }
 
 
 def make_case(name: str, holes: HoleSet, key: str, photo: Bytes, *, seed: int) -> Case | None:

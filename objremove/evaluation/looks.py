@@ -16,7 +16,7 @@ from objremove.evaluation.detection import Counts
 from objremove.instances import Instance
 from objremove.remover import Remover
 from objremove.segmentation.second_look import look_again
-from objremove.training.library import Bytes, Record
+from objremove.training.files import Bytes, Record
 from objremove.types import Mask
 
 LEAST_SHARE = 0.01

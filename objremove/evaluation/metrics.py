@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from objremove.training.library import Bytes
+from objremove.training.files import Bytes
 from objremove.types import Mask
 
 Floats = NDArray[np.float32]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,9 +13,12 @@ from torch import Tensor
 from objremove import models
 from objremove.errors import ModelError
 from objremove.evaluation.metrics import as_tensor
-from objremove.training.library import Bytes
+from objremove.training.files import Bytes
 from objremove.training.perceptual import PerceptualLoss, load_backbone
 from objremove.types import Mask
+
+if TYPE_CHECKING:
+    from torchmetrics.image.fid import FrechetInceptionDistance
 
 LPIPS_MODEL, FID_MODEL = "vgg16", "fid-inception"
 """Registry names of the backbones that the LaMa protocol asks for."""
@@ -36,22 +40,22 @@ def find_backbone(name: str, file: str) -> Path | None:
     return models.checked_path(name) if models.locate(name) else None
 
 
-def perceptual_distance(path: Path) -> Distance:
+def perceptual_distance(path: Path, device: torch.device) -> Distance:
     """The squared difference of unit-length features, within the hole; see `objremove.training.perceptual`.
 
     It has no learned weights, so it is not LPIPS: it compares methods within one run.
     """
-    distance = PerceptualLoss([load_backbone(path)])
+    distance = PerceptualLoss([load_backbone(path)]).to(device)
 
     def measure(filled: Bytes, original: Bytes, hole: Mask) -> float:
-        mask = torch.from_numpy(hole)[None, None].float()
+        mask = torch.from_numpy(hole)[None, None].float().to(device)
         with torch.inference_mode():
-            return float(distance(as_tensor(filled), as_tensor(original), mask))
+            return float(distance(as_tensor(filled).to(device), as_tensor(original).to(device), mask))
 
     return measure
 
 
-def lpips(path: Path) -> Distance:
+def lpips(path: Path, device: torch.device) -> Distance:
     """LPIPS v0.1 of the whole picture with a VGG-16 backbone, as LaMa is scored (Zhang et al., CVPR 2018).
 
     The learned weights come with torchmetrics, the backbone is the file: torchvision's `vgg16-397923af.pth`.
@@ -72,43 +76,48 @@ def lpips(path: Path) -> Distance:
     except (KeyError, RuntimeError):
         raise ModelError(f"{path} is another VGG than VGG-16: objremove models pull {LPIPS_MODEL}") from None
 
+    network.to(device)
+
     def measure(filled: Bytes, original: Bytes, hole: Mask) -> float:
         with torch.inference_mode():
-            return float(network(as_tensor(filled), as_tensor(original), normalize=True))
+            return float(network(as_tensor(filled).to(device), as_tensor(original).to(device), normalize=True))
 
     return measure
 
 
 class FrechetDistances:
-    """FID of each method over one hole set, between its fills and their own originals.
+    """FID of each method over one hole set, between its fills and their originals.
 
     Args:
         path: the Inception network of 2015-12-05 in PyTorch form, `pt_inception-2015-12-05-6726825d.pth`.
+        device: where the network runs.
 
     Raises:
         ModelError: the file is another network.
     """
 
-    def __init__(self, path: Path) -> None:
-        from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
+    def __init__(self, path: Path, device: torch.device) -> None:
+        from torchmetrics.image.fid import NoTrainInceptionV3
 
         try:
             self._network = NoTrainInceptionV3(
                 name="inception-v3-compat", features_list=["2048"], feature_extractor_weights_path=str(path)
-            )
+            ).to(device)
         except (RuntimeError, OSError, ValueError, AttributeError, pickle.UnpicklingError):
             raise ModelError(f"{path} is no FID Inception: objremove models pull {FID_MODEL}") from None
-        self._metric = FrechetInceptionDistance
+        self._device = device
         self._running: dict[str, FrechetInceptionDistance] = {}
 
-    def update(self, method: str, filled: Bytes, original: Bytes) -> None:
-        """Add a fill and its original, (H, W, 3) uint8."""
-        if method not in self._running:
-            self._running[method] = self._metric(feature=self._network)
-        for picture, real in ((original, True), (filled, False)):
-            tensor = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]
-            with torch.inference_mode():
-                self._running[method].update(tensor, real=real)
+    def update(self, original: Bytes, fills: Mapping[str, Bytes]) -> None:
+        """Add a picture, (H, W, 3) uint8, and what each method has made of it; the network looks at each of them once."""
+        from torchmetrics.image.fid import FrechetInceptionDistance
+
+        seen = self._features(original)
+        for method, filled in fills.items():
+            if method not in self._running:
+                self._running[method] = FrechetInceptionDistance(feature=_Features(seen.shape[1]))
+            self._running[method].update(seen, real=True)
+            self._running[method].update(self._features(filled), real=False)
 
     def compute(self) -> dict[str, float]:
         """FID by method, of those with two pictures or more; begins anew."""
@@ -118,6 +127,23 @@ class FrechetDistances:
             for method, metric in running.items()
             if int(metric.real_features_num_samples) > 1
         }
+
+    def _features(self, picture: Bytes) -> Tensor:
+        """(1, features) on the CPU."""
+        tensor = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].to(self._device)
+        with torch.inference_mode():
+            return torch.as_tensor(self._network(tensor)).flatten(1).cpu()
+
+
+class _Features(torch.nn.Module):
+    """What torchmetrics takes for the network: it is given features."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.num_features = count
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
 
 
 def _load(path: Path) -> dict[str, Tensor]:

@@ -40,7 +40,8 @@ def write_report(
     sheet_columns: Sequence[str],
     seed: int,
 ) -> None:
-    """Write everything into `folder`: scores.csv, summary.csv, wins.csv, scores.png, by-hole.png, contact-sheet.png, report.md."""
+    """Write everything into `folder`: scores.csv, summary.csv, wins.csv, scores.png, by-hole.png, contact-sheet.png, report.md;
+    what there is nothing to show for is left out."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = []
     if rows:
@@ -48,8 +49,9 @@ def write_report(
         from objremove.evaluation.plots import plot_by_hole, plot_scores
 
         plot_scores(rows, folder / "scores.png", seed=seed)
-        plot_by_hole(rows, folder / "by-hole.png")
-        pictures += ["scores.png", "by-hole.png"]
+        pictures.append("scores.png")
+        if plot_by_hole(rows, folder / "by-hole.png"):
+            pictures.append("by-hole.png")
     if sheet:
         contact_sheet(sheet_columns, sheet).save(folder / "contact-sheet.png")
         pictures.insert(0, "contact-sheet.png")

@@ -43,9 +43,15 @@ def plot_scores(rows: Sequence[Row], path: Path, *, seed: int) -> None:
     figure.savefig(path, dpi=90)
 
 
-def plot_by_hole(rows: Sequence[Row], path: Path) -> None:
-    """The main score and the seam over the share of the photo that the hole covers, all groups together, in bins of equal counts."""
+def plot_by_hole(rows: Sequence[Row], path: Path) -> bool:
+    """The main score and the seam over the share of the photo that the hole covers, all groups together, in bins of equal counts.
+
+    Returns:
+        Whether any row has such a score: without one there is no picture.
+    """
     names = [name for name in ("lpips", "perceptual", "ssim_hole", "seam") if any(name in row.scores for row in rows)]
+    if not names:
+        return False
     methods = list(dict.fromkeys(row.method for row in rows))
     figure = Figure(figsize=(4.2 * len(names), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -67,6 +73,7 @@ def plot_by_hole(rows: Sequence[Row], path: Path) -> None:
         axes.grid(alpha=0.3)
     _legend(figure)
     figure.savefig(path, dpi=90)
+    return True
 
 
 def _legend(figure: Figure) -> None:

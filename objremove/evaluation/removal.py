@@ -19,7 +19,8 @@ from objremove.evaluation.sheets import SheetRow, tinted
 from objremove.remover import Remover
 from objremove.result import Result
 from objremove.segmentation import SecondLook
-from objremove.training.library import Bytes, PhotoLibrary, Record
+from objremove.training.files import Bytes, Record
+from objremove.training.library import PhotoLibrary
 from objremove.types import Mask
 
 NEIGHBOURHOOD = 0.05

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from objremove.drawing import MASK_COLOUR, as_picture
-from objremove.training.library import Bytes
+from objremove.training.files import Bytes
 from objremove.training.pictures import sheet
 from objremove.types import Mask, Pixels
 

@@ -17,6 +17,8 @@ from objremove.errors import ModelError
 from objremove.training.recipe import Recipe
 
 NAME = "last.ckpt"
+GIVEN = "given"
+"""Among the settings: what a run was given beside its configuration. Earlier versions did not write it down."""
 
 
 def save_checkpoint(fabric: Fabric, folder: Path, recipe: Recipe, *, step: int, seconds: float, settings: str) -> None:
@@ -29,13 +31,18 @@ def save_checkpoint(fabric: Fabric, folder: Path, recipe: Recipe, *, step: int, 
     fabric.barrier()
 
 
+def checkpoint_file(path: Path) -> Path:
+    """The checkpoint that is named by itself or by its run's folder."""
+    return path / NAME if path.is_dir() else path
+
+
 def load_checkpoint(fabric: Fabric, path: Path, recipe: Recipe, *, settings: str) -> tuple[int, float]:
     """Put a checkpoint's state into the recipe and the random generators; returns its step and the seconds trained before.
 
     Raises:
         ModelError: there is none, it is damaged, or it belongs to a run with other networks.
     """
-    path = path / NAME if path.is_dir() else path
+    path = checkpoint_file(path)
     if not path.is_file():
         raise ModelError(f"checkpoint {path} does not exist: name the folder of an earlier run")
     content: dict[str, Any] = {**recipe.state(), "step": 0, "seconds": 0.0, "settings": "", "random": {}}
@@ -47,9 +54,9 @@ def load_checkpoint(fabric: Fabric, path: Path, recipe: Recipe, *, settings: str
             f"checkpoint {path} does not fit this run ({reason}): take its own configuration, or, where it was made by an earlier "
             "version, begin anew from its weights with --init"
         ) from None
-    if content["settings"] != settings:
+    if differences := _differences(content["settings"], settings):
         raise ModelError(
-            f"checkpoint {path} was made with other settings ({_differences(content['settings'], settings)}): "
+            f"checkpoint {path} was made with other settings ({differences}): "
             "take its own configuration, or begin anew from its weights with --init"
         )
     _restore_random_state(content["random"])
@@ -58,7 +65,10 @@ def load_checkpoint(fabric: Fabric, path: Path, recipe: Recipe, *, settings: str
 
 def _differences(before: str, now: str) -> str:
     """The settings, as JSON, that are not the same; an earlier version may not have known one."""
-    old, new = (dict(_flat(json.loads(settings or "{}"))) for settings in (before, now))
+    old, new = (json.loads(settings or "{}") for settings in (before, now))
+    if GIVEN not in old:
+        new.pop(GIVEN, None)
+    old, new = dict(_flat(old)), dict(_flat(new))
     return "; ".join(
         f"{key} was {old.get(key, 'unknown')}, is {new.get(key, 'unknown')}"
         for key in sorted(old | new)

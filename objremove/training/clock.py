@@ -6,9 +6,7 @@ import math
 import time
 from typing import Literal
 
-from lightning.fabric import Fabric
-
-_SYNC_STEPS = 10
+from objremove.training.agreement import Agreement
 
 
 class Clock:
@@ -16,46 +14,42 @@ class Clock:
 
     Time is counted over all sittings of a resumed run. Without a time budget, progress depends on the step alone, and so does
     everything that follows from it (learning rate, crop size): such a run can be repeated bit for bit.
+
+    Attributes:
+        now: seconds since the run began, as agreed at the last `read`.
+        interrupted: whether `stop` ended the run on one of the processes.
     """
 
-    def __init__(self, fabric: Fabric, *, steps: int, minutes: float | None, seconds_before: float = 0.0) -> None:
-        self._fabric, self._steps, self._minutes = fabric, steps, minutes
+    def __init__(self, agreement: Agreement, *, steps: int, minutes: float | None, seconds_before: float = 0.0) -> None:
+        self._agreement, self._steps, self._minutes = agreement, steps, minutes
         self._before, self._started = seconds_before, time.monotonic()
-        self._by_time = 0.0
-        self._stop_wanted = False
-        self._stopped = False
+        self._stop_wanted = self.interrupted = False
+        self.now = seconds_before
+        self.read()
 
     @property
     def seconds(self) -> float:
-        """Seconds since the run began, over all sittings."""
+        """Seconds since the run began, over all sittings, by this process."""
         return self._before + time.monotonic() - self._started
 
     def stop(self) -> None:
-        """Ask for an orderly end after the step in work."""
+        """Ask for an orderly end of all processes after the step in work."""
         self._stop_wanted = True
 
     def progress(self, step: int) -> float:
-        """Share of the run that is over before `step`."""
-        return min(1.0, max(step / self._steps, self._by_time))
+        """Share of the run that is over before `step`, the same on every process."""
+        by_time = 0.0 if self._minutes is None else self.now / (60 * self._minutes)
+        return min(1.0, max(step / self._steps, by_time))
 
     def is_over(self, step: int) -> bool:
-        """Whether the run ends before `step`; every process must ask, at every step: now and then they agree on the time here."""
-        if self._fabric.world_size == 1:
-            self._read()
-        elif step % _SYNC_STEPS == 0:
-            self._read()
-            self._by_time, self._stopped = self._fabric.broadcast((self._by_time, self._stopped))
-        return self._stopped or self.progress(step) >= 1
+        """Whether the run ends before `step`; every process must ask, at every step."""
+        self.read()
+        return self.interrupted or self.progress(step) >= 1
 
-    @property
-    def interrupted(self) -> bool:
-        """Whether `stop` ended the run."""
-        return self._stopped
-
-    def _read(self) -> None:
-        self._stopped = self._stop_wanted
-        if self._minutes is not None:
-            self._by_time = self.seconds / (60 * self._minutes)
+    def read(self) -> None:
+        """Agree with the other processes on the time, and on whether one of them wants to stop."""
+        self.now, stop = self._agreement.greatest(self.seconds, self._stop_wanted)
+        self.interrupted = bool(stop)
 
 
 def learning_rate(curve: Literal["constant", "cosine"], progress: float, step: int, warmup: int) -> float:

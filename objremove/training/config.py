@@ -27,9 +27,9 @@ class LoopConfig:
         seed: of the initial weights and of the sample stream.
         curve: the learning rate over the run: `constant`, or half a `cosine` down to 2 %.
         warmup: steps over which the learning rate rises from 0.
-        precision: a precision of Lightning Fabric: `32-true`, `bf16-mixed`, ...
+        precision: of weights and convolutions, a precision of Lightning Fabric.
         compile: whether to run the network through `torch.compile`.
-        workers: threads that prepare batches; 0: one on a CPU, every processor beside a GPU.
+        workers: threads that prepare batches; 0: one on a CPU, beside a GPU every processor that this process may use.
         ema_decay: share of the average that a step keeps; it rises to that value over the first steps.
         log_every: steps between two readings of the losses.
         checkpoint_minutes: minutes between two evaluations, previews and checkpoints.
@@ -41,7 +41,7 @@ class LoopConfig:
     seed: int = 0
     curve: Literal["constant", "cosine"] = "cosine"
     warmup: int = 0
-    precision: str = "bf16-mixed"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
     compile: bool = False
     workers: int = 0
     ema_decay: float = 0.999
@@ -57,6 +57,7 @@ class LoopConfig:
         for name in ("batch", "steps", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        _refuse_below_0(self, "seed", "warmup", "workers", "checkpoint_minutes")
         if not self.sizes or self.sizes[0][0] != 0 or list(self.sizes) != sorted(self.sizes):
             raise ValueError("sizes must begin at progress 0 and rise")
         if any(size < 32 or size % 16 for _, size in self.sizes):
@@ -74,7 +75,8 @@ class DataConfig:
     """Which photos are drawn, and how often.
 
     Attributes:
-        memory_gb: room for decoded photos; those beyond it stay encoded and are decoded whenever they are drawn.
+        memory_gb: room for decoded photos, of training and validation, shared evenly by the processes on a machine; those beyond
+            it stay where they are stored and are read whenever they are drawn.
         short_side: longer photos are reduced to this short side in pixels when decoded; 0 keeps them as they are.
         source_weights: relative frequency by source (the `source` of a record's JSON); unnamed ones have 1.
         label_weights: likewise by how the labels were made (`label`: human, human-person, pseudo, none).
@@ -150,6 +152,15 @@ class LossConfig:
     r1: float = 0.001
     r1_interval: int = 1
 
+    def __post_init__(self) -> None:
+        """Refuse what divides by nothing.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        if self.r1_interval < 1:
+            raise ValueError("r1_interval must be at least 1")
+
     @property
     def judged(self) -> bool:
         """Whether a discriminator takes part."""
@@ -158,7 +169,12 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class InpainterConfig:
-    """A run of `objremove train inpainter`."""
+    """A run of `objremove train inpainter`.
+
+    Attributes:
+        generator_lr: Adam's learning rate of the generator, before `loop.curve` and `loop.warmup`; `discriminator_lr`: likewise.
+        gradient_clip: largest norm of each network's gradient, which is scaled down to it; 0: as it comes.
+    """
 
     loop: LoopConfig
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -169,6 +185,14 @@ class InpainterConfig:
     generator_lr: float = 1e-3
     discriminator_lr: float = 1e-4
     gradient_clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what would undo learning.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        _refuse_below_0(self, "generator_lr", "discriminator_lr", "gradient_clip")
 
 
 @dataclass(frozen=True)
@@ -209,6 +233,9 @@ class SegmenterConfig:
     Attributes:
         network: what is trained: the one that ships, or a teacher for it (`training/squeeze_deeplab.py`).
         width: channels of `slim-deeplab` at stride 4.
+        lr: AdamW's learning rate, before `loop.curve` and `loop.warmup`.
+        weight_decay: share of a weight that a step takes away, times the learning rate.
+        gradient_clip: largest norm of the gradient, which is scaled down to it; 0: as it comes.
         norm_momentum: share of a batch in the running statistics of the norms.
         hint: weight of the loss by which a teacher's features are foretold.
         distillation: weight of the divergence from a teacher's answers.
@@ -225,6 +252,14 @@ class SegmenterConfig:
     norm_momentum: float = 0.05
     hint: float = 1.0
     distillation: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Refuse what would undo learning.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        _refuse_below_0(self, "lr", "weight_decay", "gradient_clip")
 
 
 def shipped() -> list[str]:
@@ -270,6 +305,12 @@ def from_table(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         return kind(**values)
     except (ValueError, TypeError) as error:  # a value out of range, or one that is missing
         raise UsageError(f"{where}: {error}") from None
+
+
+def _refuse_below_0(config: object, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 0:
+            raise ValueError(f"{name} must be 0 or more")
 
 
 def _read(name_or_path: str) -> dict[str, Any]:

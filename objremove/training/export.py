@@ -24,7 +24,7 @@ def write_weights(network: nn.Module, path: Path, metadata: Mapping[str, str]) -
     for key, value in state.items():
         if not bool(value.isfinite().all()):
             raise ModelError(
-                f"weights {key} are not finite: go on from an earlier checkpoint with a lower learning rate"
+                f"weights {key} are not finite: begin anew from earlier ones with --init, with a lower learning rate"
             )
     write_halves(state, path, metadata)
 

@@ -225,8 +225,11 @@ class InpainterRecipe:
     def _update(self, module: Any, optimizer: Any, loss: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
         self._fabric.backward(loss)
-        # What is not finite is found when the losses are read: looking here would halt a GPU at every step.
-        self._fabric.clip_gradients(module, optimizer, max_norm=self._config.gradient_clip, error_if_nonfinite=False)
+        if self._config.gradient_clip:
+            # What is not finite is found when the losses are read: looking here would halt a GPU at every step.
+            self._fabric.clip_gradients(
+                module, optimizer, max_norm=self._config.gradient_clip, error_if_nonfinite=False
+            )
         optimizer.step()
 
     def _fill(self, photo: NDArray[np.uint8], hole: Mask) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,14 +17,21 @@ from typing import Any, Protocol
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
+from torch import Tensor, nn
 
-from objremove.errors import ModelError, UsageError
-from objremove.training.checkpoint import load_checkpoint, save_checkpoint
+from objremove.errors import ModelError, PhotoError, UsageError
+from objremove.training.agreement import Agreement
+from objremove.training.checkpoint import GIVEN, load_checkpoint, save_checkpoint
 from objremove.training.clock import Clock, learning_rate
 from objremove.training.config import InpainterConfig, LoopConfig, SegmenterConfig
-from objremove.training.recipe import Recipe
+from objremove.training.folder import check_folder, clear_folder
+from objremove.training.recipe import Recipe, Scalars
 from objremove.training.records import Records
+from objremove.training.share import local_processes
 from objremove.training.stream import BatchStream, worker_count
+from objremove.training.tolerance import Tolerance
+
+Batch = tuple[Tensor, Tensor]
 
 
 class Reporter(Protocol):
@@ -34,7 +42,11 @@ class Reporter(Protocol):
         ...
 
     def say(self, text: str) -> None:
-        """A line of text."""
+        """A line of text, of the first process."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """A line of text that each process has its own of."""
         ...
 
 
@@ -67,9 +79,11 @@ def make_fabric(device: str, precision: str) -> Fabric:
     Raises:
         UsageError: an unknown device or precision, or one that is not here.
     """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
+        raise UsageError(f"unknown device {device!r}: take auto, cpu, cuda, cuda:N or mps")
     name, _, number = device.partition(":")
-    processes, here = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    devices: int | list[int] = [int(number)] if number.isdecimal() else here if processes > 1 else 1
+    processes, here = int(os.environ.get("WORLD_SIZE", "1")), local_processes()
+    devices: int | list[int] = [int(number)] if number else here if processes > 1 else 1
     try:
         fabric = Fabric(
             accelerator=name,
@@ -95,10 +109,12 @@ def train(
     out: Path,
     reporter: Reporter,
     metadata: Mapping[str, object],
+    given: Mapping[str, Sequence[str]] | None = None,
     minutes: float | None = None,
     resume: Path | None = None,
+    overwrite: bool = False,
 ) -> Outcome:
-    """Train until the steps or minutes are spent, or SIGINT / SIGTERM asks for an end; always ends with a usable checkpoint.
+    """Train until the steps or minutes are spent, or SIGINT / SIGTERM asks for an end; what is done is always kept.
 
     Args:
         fabric: launched, and the one that `recipe` was built with.
@@ -107,20 +123,29 @@ def train(
         out: folder for last.ckpt, the exported weights, previews/, scalars.jsonl and TensorBoard's events; made if need be.
         reporter: hears of every step.
         metadata: goes into the exported weights, with what was measured.
+        given: digests of what the recipe learns from beside photos, by kind: a resumed run must have the same.
         minutes: time budget over all sittings of the run.
         resume: a checkpoint, or the folder with it.
+        overwrite: remove the files of an earlier run in `out` first.
 
     Raises:
-        ModelError: a loss is not finite, or the checkpoint does not fit.
+        UsageError: `out` holds an earlier run, and nothing says what is to become of it.
+        ModelError: a loss or weight is not finite, or the checkpoint does not fit.
+        PhotoError: too many photos cannot be read.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    loop, settings = config.loop, _settings(config)
+    if fabric.is_global_zero:
+        check_folder(out, resume=resume, overwrite=overwrite)
+    loop, settings = config.loop, _settings(config, {"processes": fabric.world_size, **(given or {})})
     first, before = load_checkpoint(fabric, resume, recipe, settings=settings) if resume else (0, 0.0)
-    clock = Clock(fabric, steps=loop.steps, minutes=minutes, seconds_before=before)
-    records = Records(out, enabled=fabric.is_global_zero, purge_step=first if resume else None)
+    out.mkdir(parents=True, exist_ok=True)
+    if overwrite and fabric.is_global_zero:
+        clear_folder(out)
+    agreement = Agreement(fabric.world_size)
+    clock = Clock(agreement, steps=loop.steps, minutes=minutes, seconds_before=before)
+    records = Records(out, enabled=fabric.is_global_zero, resumed=first if resume else None)
     on_gpu = fabric.device.type == "cuda"
     stream = BatchStream(
-        recipe.sample,
+        Tolerance(recipe.sample, reporter.warn),
         lambda step: loop.size(clock.progress(step)),
         batch=loop.batch,
         seed=loop.seed,
@@ -129,19 +154,27 @@ def train(
         workers=worker_count(loop.workers, on_gpu),
         pin=on_gpu,
     )
-    run = _Run(fabric, recipe, loop, out, reporter, dict(metadata), clock, records, settings)
+    run = _Run(fabric, recipe, loop, out, reporter, dict(metadata), agreement, clock, records, settings, first)
     try:
         with _orderly_signals(clock.stop):
-            step = run.steps(stream, first)
-        scores = run.keep(step)
+            run.steps(stream)
+        # Every process knows of the interruption: where one has nothing to keep, none has.
+        scores = run.keep() if run.step > first or not clock.interrupted else {}
     finally:
         stream.close()
         records.close()
-    return Outcome(step, clock.seconds, run.rate, scores, clock.interrupted)
+    if run.lost is not None:
+        raise run.lost
+    return Outcome(run.step, clock.seconds, run.rate, scores, clock.interrupted)
 
 
 class _Run:
-    """One sitting of a run."""
+    """One sitting of a run.
+
+    Attributes:
+        step: steps done, over all sittings.
+        lost: why this process had no more samples, if that ended the run.
+    """
 
     def __init__(
         self,
@@ -151,93 +184,136 @@ class _Run:
         out: Path,
         reporter: Reporter,
         metadata: dict[str, object],
+        agreement: Agreement,
         clock: Clock,
         records: Records,
         settings: str,
+        first: int,
     ) -> None:
         self._fabric, self._recipe, self._loop, self._out, self._reporter = fabric, recipe, loop, out, reporter
-        self._metadata, self._clock, self._records, self._settings = metadata, clock, records, settings
+        self._metadata, self._agreement, self._clock, self._records = metadata, agreement, clock, records
+        self._settings = settings
+        self.step = first
+        self.lost: Exception | None = None
         self._samples, self._seconds, self._scalars = 0, 0.0, dict[str, float]()
+        self._unread: Scalars = {}
+        self._factor = 1.0
+        self._kept: tuple[int, dict[str, float]] | None = None
 
     @property
     def rate(self) -> float:
         """Samples a second of this sitting."""
         return self._samples / max(self._seconds, 1e-9)
 
-    def steps(self, stream: BatchStream, step: int) -> int:
-        """Train from `step` on; returns the step at which the run ended."""
-        loop, clock = self._loop, self._clock
-        due = clock.seconds + 60 * loop.checkpoint_minutes
-        resumed_at = clock.seconds
-        spent_before = self._seconds
-        for photos, targets in stream:
-            if clock.is_over(step):
-                break
-            progress = clock.progress(step)
-            factor = learning_rate(loop.curve, progress, step, loop.warmup)
-            device = self._fabric.device
-            scalars = self._recipe.step(
-                photos.to(device, non_blocking=True), targets.to(device, non_blocking=True), step, factor
-            )
-            step += 1
-            self._samples += loop.batch * self._fabric.world_size
-            if step % loop.log_every == 0:
-                self._read(scalars, step, factor)
-            self._seconds = spent_before + clock.seconds - resumed_at
+    def steps(self, stream: BatchStream) -> None:
+        """Train until the run ends."""
+        clock, batches = self._clock, iter(stream)
+        due, mark = self._due(), clock.seconds
+        while True:
+            batch = self._next(batches)
+            if clock.is_over(self.step) or batch is None:
+                return
+            self._train(batch)
+            if self.step % self._loop.log_every == 0:
+                self._require_finite(self._read())
+            self._seconds, mark = self._seconds + clock.seconds - mark, clock.seconds
             if self._fabric.is_global_zero:
-                self._reporter.step(step, progress, clock.seconds, self.rate, self._scalars)
-            if self._agreed(clock.seconds > due, step):
-                self._read(scalars, step, factor)
-                self.keep(step)
-                due, resumed_at, spent_before = (
-                    clock.seconds + 60 * loop.checkpoint_minutes,
-                    clock.seconds,
-                    self._seconds,
-                )
-        return step
+                progress = clock.progress(self.step)
+                self._reporter.step(self.step, progress, clock.seconds, self.rate, self._scalars)
+            if clock.now > due:
+                self.keep()
+                due, mark = self._due(), clock.seconds
 
-    def keep(self, step: int) -> dict[str, float]:
-        """Checkpoint, evaluate, preview and export; returns the scores."""
+    def keep(self) -> dict[str, float]:
+        """Checkpoint, export, evaluate and preview, once at a step; returns the scores.
+
+        Raises:
+            ModelError: something is not finite; the last checkpoint stays.
+        """
+        if self._kept and self._kept[0] == self.step:
+            return self._kept[1]
+        self._require_finite([*self._read(), *_not_finite(self._recipe.state())])
         save_checkpoint(
-            self._fabric, self._out, self._recipe, step=step, seconds=self._clock.seconds, settings=self._settings
+            self._fabric,
+            self._out,
+            self._recipe,
+            step=self.step,
+            seconds=self._clock.seconds,
+            settings=self._settings,
         )
-        scores: dict[str, float] = {}
-        if self._fabric.is_global_zero:
-            scores = self._recipe.evaluate()
-            self._records.scalars({f"val/{name}": value for name, value in scores.items()}, step)
-            self._recipe.export(self._out, self._describe(step, scores))
-            self._records.picture(self._recipe.preview(), step)
-            if scores:
-                self._reporter.say(
-                    f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
-                )
+        scores = self._judge() if self._fabric.is_global_zero else {}
         self._fabric.barrier()
+        self._kept = self.step, scores
         return scores
 
-    def _agreed(self, mine: bool, step: int) -> bool:
-        """The first process's opinion, asked now and then."""
-        if self._fabric.world_size == 1:
-            return mine
-        return bool(self._fabric.broadcast(mine)) if step % 10 == 0 else False
-
-    def _read(self, scalars: Mapping[str, torch.Tensor], step: int, factor: float) -> None:
-        names = list(scalars)
-        values = torch.stack([scalars[name].detach().float().mean() for name in names]).tolist()
-        self._scalars = dict(zip(names, values, strict=True))
-        broken = [name for name, value in self._scalars.items() if not math.isfinite(value)]
-        if broken:
-            raise ModelError(
-                f"{broken[0]} is not finite at step {step}: go on from the last checkpoint in {self._out} with a lower learning rate"
+    def _judge(self) -> dict[str, float]:
+        # First the weights as they are: whoever stops a run may not wait for what they are worth.
+        self._recipe.export(self._out, self._describe({}))
+        try:
+            scores, preview = self._recipe.evaluate(), self._recipe.preview()
+        except PhotoError as error:
+            self._reporter.warn(f"step {self.step} is not judged: {error}")
+            return {}
+        self._records.scalars({f"val/{name}": value for name, value in scores.items()}, self.step)
+        self._records.picture(preview, self.step)
+        if scores:
+            self._recipe.export(self._out, self._describe(scores))
+            self._reporter.say(
+                f"step {self.step}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
             )
-        extra = {"learning_rate_factor": factor, "samples_per_second": self.rate}
-        self._records.scalars({f"train/{name}": value for name, value in (self._scalars | extra).items()}, step)
+        return scores
 
-    def _describe(self, step: int, scores: Mapping[str, float]) -> dict[str, str]:
+    def _due(self) -> float:
+        """When the next checkpoint is, from now on, as all processes see it."""
+        self._clock.read()
+        return self._clock.now + 60 * self._loop.checkpoint_minutes
+
+    def _next(self, batches: Iterator[Batch]) -> Batch | None:
+        """The next batch; where there is none this process asks all to stop: what is done is kept before the error is raised."""
+        try:
+            return next(batches)
+        except Exception as error:  # whatever data may hold
+            self.lost = error
+            self._clock.stop()
+            return None
+
+    def _train(self, batch: Batch) -> None:
+        photos, targets = (part.to(self._fabric.device, non_blocking=True) for part in batch)
+        progress = self._clock.progress(self.step)
+        self._factor = learning_rate(self._loop.curve, progress, self.step, self._loop.warmup)
+        self._unread = self._recipe.step(photos, targets, self.step, self._factor)
+        self.step += 1
+        self._samples += self._loop.batch * self._fabric.world_size
+
+    def _read(self) -> list[str]:
+        """Record the losses of the last step, once; returns the names of those that are not finite."""
+        if not self._unread:
+            return []
+        names = list(self._unread)
+        values = torch.stack([self._unread[name].detach().float().mean() for name in names]).tolist()
+        self._scalars, self._unread = dict(zip(names, values, strict=True)), {}
+        broken = [name for name, value in self._scalars.items() if not math.isfinite(value)]
+        if not broken:
+            extra = {"learning_rate_factor": self._factor, "samples_per_second": self.rate}
+            self._records.scalars({f"train/{key}": value for key, value in (self._scalars | extra).items()}, self.step)
+        return broken
+
+    def _require_finite(self, broken: Sequence[str]) -> None:
+        """End the run on all processes where something is not finite on one."""
+        if not self._agreement.greatest(len(broken))[0]:
+            return
+        what = broken[0] if broken else "a number of another process"
+        raise ModelError(
+            f"{what} is not finite at step {self.step}: {self._out} keeps what it had before; begin anew from its weights "
+            "with --init, with a lower learning rate"
+        )
+
+    def _describe(self, scores: Mapping[str, float]) -> dict[str, str]:
         """Metadata of the exported weights: safetensors keeps strings only."""
         loop = self._loop
         measured: dict[str, Any] = {
-            "steps": step,
-            "samples": step * loop.batch * self._fabric.world_size,
+            "steps": self.step,
+            "samples": self.step * loop.batch * self._fabric.world_size,
             "minutes": round(self._clock.seconds / 60, 1),
             "samples_per_second": round(self.rate, 1),
             "device": str(self._fabric.device),
@@ -250,10 +326,20 @@ class _Run:
         return texts | {"trained": json.dumps(measured), "scores": json.dumps(dict(scores))}
 
 
-def _settings(config: InpainterConfig | SegmenterConfig) -> str:
+def _settings(config: InpainterConfig | SegmenterConfig, given: Mapping[str, object]) -> str:
     """Everything that a resumed run must share with its first sitting; its length and its records are free to change."""
     loop = replace(config.loop, steps=1, workers=0, checkpoint_minutes=0.0, log_every=1)
-    return json.dumps(asdict(replace(config, loop=loop)), sort_keys=True)
+    return json.dumps(asdict(replace(config, loop=loop)) | {GIVEN: given}, sort_keys=True)
+
+
+def _not_finite(state: Mapping[str, Any]) -> list[str]:
+    """Names of the networks in a recipe's state that hold a number that is not finite."""
+    networks = {name: part.state_dict().values() for name, part in state.items() if isinstance(part, nn.Module)}
+    return [
+        f"weights of {name}"
+        for name, tensors in networks.items()
+        if not bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+    ]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from objremove.training.library import Bytes
+from objremove.training.files import Bytes
 
 _SIDE = 256
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+SCALARS, PREVIEWS, TENSORBOARD = "scalars.jsonl", "previews", "tensorboard"
+
 
 class Records:
     """Writes scalars.jsonl, previews/ and tensorboard/ under `folder`.
@@ -22,21 +25,27 @@ class Records:
     Args:
         folder: the run's folder.
         enabled: false on all but the first process: nothing is written.
-        purge_step: where a resumed run goes on; TensorBoard hides what an interrupted sitting wrote beyond it. None begins anew.
+        resumed: the step that a resumed run has done; what an interrupted sitting wrote beyond it goes. None begins anew.
     """
 
-    def __init__(self, folder: Path, *, enabled: bool, purge_step: int | None = None) -> None:
+    def __init__(self, folder: Path, *, enabled: bool, resumed: int | None = None) -> None:
         self._enabled = enabled
         self._writer: SummaryWriter | None = None
         if not enabled:
             return
-        self._previews = folder / "previews"
+        self._previews = folder / PREVIEWS
         self._previews.mkdir(exist_ok=True)
-        self._lines = (folder / "scalars.jsonl").open("w" if purge_step is None else "a", encoding="utf-8")
+        scalars = folder / SCALARS
+        kept = _lines_up_to(scalars, resumed) if resumed is not None and scalars.exists() else []
+        unfinished = folder / f".{SCALARS}.tmp"
+        unfinished.write_text("".join(kept), encoding="utf-8")
+        os.replace(unfinished, scalars)
+        self._lines = scalars.open("a", encoding="utf-8")
         if importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=purge_step)
+            # TensorBoard hides what older files say of this step and later ones.
+            self._writer = SummaryWriter(str(folder / TENSORBOARD), purge_step=None if resumed is None else resumed + 1)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Record numbers by name."""
@@ -65,3 +74,15 @@ class Records:
             self._lines.close()
         if self._writer is not None:
             self._writer.close()
+
+
+def _lines_up_to(scalars: Path, step: int) -> list[str]:
+    """Its whole lines of steps up to `step`; a killed run may have left half a line."""
+    kept = []
+    for line in scalars.read_text("utf-8", "replace").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(f"{line}\n")
+        except ValueError:
+            continue
+    return kept

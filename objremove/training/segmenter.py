@@ -23,7 +23,8 @@ from objremove.segmentation.slim_deeplab import SlimDeepLab
 from objremove.training.config import SegmenterConfig
 from objremove.training.ema import Ema
 from objremove.training.export import load_weights, write_weights
-from objremove.training.library import IGNORE, Bytes, PhotoLibrary, ShapeBank, sampling_weights
+from objremove.training.files import IGNORE, Bytes
+from objremove.training.library import PhotoLibrary, ShapeBank, sampling_weights
 from objremove.training.perceptual import IMAGENET_MEAN, IMAGENET_STD
 from objremove.training.pictures import sheet
 from objremove.training.recipe import Scalars
@@ -115,9 +116,10 @@ class SegmenterRecipe:
             loss, scalars[name] = loss + weight * term, term.detach()
         self._optimizer.zero_grad(set_to_none=True)
         self._fabric.backward(loss)
-        self._fabric.clip_gradients(
-            self._network, self._optimizer, max_norm=self._config.gradient_clip, error_if_nonfinite=False
-        )
+        if self._config.gradient_clip:
+            self._fabric.clip_gradients(
+                self._network, self._optimizer, max_norm=self._config.gradient_clip, error_if_nonfinite=False
+            )
         self._optimizer.step()
         self._ema.update(self._plain, step)
         return scalars

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from objremove.training.config import SegmenterAugmentConfig
-from objremove.training.library import IGNORE, Bytes, PhotoLibrary, ShapeBank
+from objremove.training.files import IGNORE, Bytes
+from objremove.training.library import PhotoLibrary, ShapeBank
 from objremove.types import Mask
 
 

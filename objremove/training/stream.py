@@ -5,7 +5,6 @@ Whoever resumes at a step sees what the uninterrupted run would have seen; nothi
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from objremove.training.share import processors
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """Photo (H, W, 3) RGB, and per pixel the hole (0 / 1) or the class index: (H, W)."""
@@ -83,7 +84,7 @@ class BatchStream:
 
 
 def worker_count(configured: int, on_gpu: bool) -> int:
-    """Threads for `BatchStream`: as configured; else one on a CPU, where the network needs the cores, all of them beside a GPU."""
+    """Threads for `BatchStream`: as configured; else one on a CPU, where the network needs the cores, its share of them beside a GPU."""
     # Each batch has its own thread: OpenCV's own threads would only get in each other's way.
     cv2.setNumThreads(0)
-    return configured or (max(2, os.cpu_count() or 1) if on_gpu else 1)
+    return configured or (max(2, processors()) if on_gpu else 1)
