@@ -25,6 +25,9 @@ from objremove.types import AnyArray, Mask
 OWN_MASK = "mask"
 """Label of an instance that came as a mask file: it says exactly what to remove and is not grown unless asked."""
 
+_SHOWN_OTHERWISE = ("P", "PA", "CMYK", "YCbCr", "HSV", "LAB")
+"""Modes of PIL whose numbers are not what one sees."""
+
 
 @dataclass(frozen=True)
 class Dilation:
@@ -132,16 +135,19 @@ def build_hole(
 
 
 def _shrunk(one: Instance, distance: int) -> Instance:
-    """The instance without its outermost `distance` pixels, or without the outer third of its parts that are thinner than that."""
+    """The instance without its outermost `distance` pixels; parts that are too thin for that lose a third of their depth."""
     import cv2
 
     if distance <= 0:
         return one
     depth = cv2.distanceTransform(np.pad(one.crop.view(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    count, parts = cv2.connectedComponents(one.crop.view(np.uint8), connectivity=8)
+    left: Mask = depth > distance
+    # What no circle of that radius reaches, give or take the corners of what it does reach.
+    thin = one.crop & ~_within(left, 1.5 * distance) if left.any() else one.crop
+    count, parts = cv2.connectedComponents(thin.view(np.uint8), connectivity=8)
     deepest = np.zeros(count, np.float32)
     np.maximum.at(deepest, np.asarray(parts, np.intp), depth)
-    return replace(one, crop=np.asarray(depth > np.minimum(distance, deepest / 3)[parts], np.bool_) & one.crop)
+    return replace(one, crop=left | (thin & np.asarray(depth > deepest[parts] / 3, np.bool_)))
 
 
 def grow(one: Instance, radius: int) -> tuple[Mask, tuple[int, int]]:
@@ -211,9 +217,7 @@ def _as_array(mask: Any) -> AnyArray:
             f"mask {mask!r}: give the picture itself, as an array, a tensor or a PIL image, and not its file"
         )
     if isinstance(mask, Image.Image):
-        return np.asarray(
-            mask if mask.mode in ("1", "L", "LA", "RGB", "RGBA") or ";" in mask.mode else mask.convert("RGBA")
-        )
+        return np.asarray(mask.convert("RGBA") if mask.mode in _SHOWN_OTHERWISE else mask)
     if not hasattr(mask, "detach"):
         return np.asarray(mask)
     values = mask.detach().cpu()

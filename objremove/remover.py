@@ -282,6 +282,7 @@ class Remover:
         )
         targets.check_inside(opened.size)
         for one in (*(request.instances or ()), *request.spare):
+            check("instance", one, Instance, lambda value: True, "an Instance, such as Instance.from_mask makes")
             if one.size != opened.size:
                 raise UsageError(
                     f"an instance of a photo of {one.size} (H, W) for one of {opened.size}: scale its mask first"

@@ -6,16 +6,17 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from objremove.errors import UsageError
+from objremove.forks import cached
 from objremove.instances import Instance
 from objremove.photo import Photo, write_atomic
+from objremove.photo.write import Encoded
 from objremove.types import AnyArray, Mask, Pixels
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Result:
     models: dict[str, str | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    @cached_property
+    @cached
     def image(self) -> Any:
         """The result as the same kind of thing that the photo was.
 
@@ -66,12 +67,17 @@ class Result:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What could not be kept or done as one would expect."""
-        return (*self.photo.warnings, *self.notes)
+        return (*self.photo.warnings, *(self.photo.unkept if self.changed else ()), *self.notes)
 
     def encode(self, *, format: str | None = None, quality: int | None = None) -> tuple[bytes, tuple[str, ...]]:
-        """The file's bytes, in the source's format unless another is named, and warnings of the encoding."""
-        encoded = self.photo.encode(self.pixels, self.mask, alpha=self.alpha, format=format, quality=quality)
+        """The file's bytes, in the source's format unless another is named, and what `warnings` doesn't say yet."""
+        encoded = self.encoded(format=format, quality=quality)
         return encoded.data, encoded.warnings
+
+    def encoded(self, *, format: str | None = None, quality: int | None = None) -> Encoded:
+        """As `encode`, with the format; warnings are those that are not among `warnings` already."""
+        file = self.photo.encode(self.pixels, self.mask, alpha=self.alpha, format=format, quality=quality)
+        return replace(file, warnings=tuple(one for one in file.warnings if one not in self.warnings))
 
     def save(
         self, path: str | os.PathLike[str], *, format: str | None = None, quality: int | None = None

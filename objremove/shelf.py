@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from objremove import forks, inpainting, models, segmentation
@@ -45,15 +43,6 @@ _AUTO = {
 }
 
 
-_SHELVES: weakref.WeakSet[Shelf] = weakref.WeakSet()
-
-
-@forks.in_child
-def _renew_all() -> None:
-    for shelf in list(_SHELVES):
-        shelf._renew()
-
-
 class Shelf:
     """Loads the models that are named, or the best that are here.
 
@@ -85,12 +74,12 @@ class Shelf:
         self._loaded: dict[tuple[str, str], Any] = {}
         self._chosen: dict[tuple[str, frozenset[str]], str] = {}
         self._hashes: dict[int, tuple[str, str | None]] = {}
-        self._renew()
+        self.renew()
 
-    def _renew(self) -> None:
-        """Locks of its own: also for a forked child, where nobody would open those that a thread of the parent held."""
+    def renew(self) -> None:
+        """Make its locks: at the beginning, and in a forked child (`objremove.forks`)."""
         self._locks = {kind: threading.Lock() for kind in self._names}
-        _SHELVES.add(self)
+        forks.renew_in_children(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process, which loads its own models: the choice of them, and none that is loaded."""
@@ -100,9 +89,9 @@ class Shelf:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """See `__getstate__`."""
         vars(self).update(state)
-        self._renew()
+        self.renew()
 
-    @cached_property
+    @forks.cached
     def device(self) -> torch.device:
         """Where the networks run; UsageError where that isn't there."""
         if self._threads is not None:
@@ -153,7 +142,7 @@ class Shelf:
             if (kind, name) not in self._loaded:
                 model = self._load(kind, name)
                 path = models.locate(name) if name in models.REGISTRY or os.path.exists(name) else None
-                self._hashes[id(model)] = (name, models.sha256(path) if path else None)
+                self._hashes[id(model)] = (name, models.digest(path) if path else None)
                 self._loaded[kind, name] = model
             return self._loaded[kind, name]
 

@@ -230,6 +230,10 @@ _SIGNS: Final[dict[Any, bool]] = {True: True, False: False, "+": True, "-": Fals
 """How a point says whether it lies on the object; 1 and 0 are True and False."""
 
 
+def _is_positive(sign: Any) -> bool:
+    return _SIGNS[sign.item() if hasattr(sign, "item") else sign]
+
+
 def _parse_point(point: str | Point | Sequence[float | bool]) -> Point:
     if isinstance(point, Point):
         return point
@@ -240,7 +244,7 @@ def _parse_point(point: str | Point | Sequence[float | bool]) -> Point:
         return Point(int(match[1]), int(match[2]), match[3] != "-")
     try:
         x, y, *sign = point
-        return Point(math.floor(x), math.floor(y), *(_SIGNS[each] for each in sign))
+        return Point(math.floor(x), math.floor(y), *map(_is_positive, sign))
     except (TypeError, ValueError, KeyError, OverflowError):
         raise UsageError(
             f"point {point!r}: give (x, y) or (x, y, positive), positive being True or False, and a list of them"

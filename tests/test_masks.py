@@ -175,6 +175,15 @@ def test_a_soft_edge_leaves_nothing_of_a_thin_mask_standing():
         assert not (hole.core & ~hole.mask).any()
 
 
+def test_a_thin_part_of_a_thick_mask_goes_too():
+    tailed = np.zeros((200, 200), bool)
+    tailed[60:140, 60:140], tailed[98:101, 140:198] = True, True
+    core = build_hole([Instance.from_mask(tailed, label=OWN_MASK)], (200, 200), feather=8).core
+    assert core[98:101, 150:198].all()
+    assert not core[60:66, 60:140].any()
+    assert core[70:130, 70:130].all()
+
+
 @pytest.mark.parametrize("feather", [None, 4, 25])
 def test_an_own_mask_goes_whole_where_it_lies_on_what_stays(feather):
     own, stays = (Instance.from_mask(disc(radius=r), label=label) for r, label in ((20, OWN_MASK), (60, "person")))
@@ -192,6 +201,8 @@ def test_a_mask_is_a_picture_and_no_file():
     palette.putpalette([255, 255, 255, 0, 0, 0])
     (found,) = own_masks([palette], (200, 200))
     assert np.array_equal(found.mask, disc()), "by its colours, and not by their numbers"
+    for mode, values in (("F", disc().astype(np.float32) * 0.9), ("I", disc().astype(np.int32) * 65535)):
+        assert np.array_equal(own_masks([Image.fromarray(values, mode)], (200, 200))[0].mask, disc()), mode
     with pytest.raises(UsageError, match="and not its file"):
         own_masks(["mask.png"], (200, 200))
     with pytest.raises(UsageError, match="the channels last"):

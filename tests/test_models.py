@@ -19,7 +19,7 @@ import pytest
 
 from objremove import models
 from objremove.errors import ModelError, UsageError
-from objremove.models import registry
+from objremove.models import download, registry
 from objremove.models.registry import Model
 
 WEIGHTS = bytes(range(256)) * 4096
@@ -34,12 +34,18 @@ class Server:
         self.asked: list[str] = []
         self.truncated: set[str] = set()
         self.ranges: set[str] = set()
+        self.then: int | None = None
+        self.started = 0
         outer = self
 
         class Handler(http.server.SimpleHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.asked.append(self.path)
                 name = self.path.lstrip("/")
+                outer.started += "Range" not in self.headers
+                if "Range" in self.headers and outer.then:
+                    self.send_error(outer.then)
+                    return
                 if name in outer.truncated | outer.ranges:
                     body = (outer.folder / name).read_bytes()
                     start = int(self.headers.get("Range", "bytes=0-")[6:-1]) if name in outer.ranges else 0
@@ -286,6 +292,39 @@ class TestFetch:
         (server.folder / "cut.bin").write_bytes(WEIGHTS)
         server.truncated.clear()
         server.ranges.add("cut.bin")
+        assert models.fetch("toy").read_bytes() == WEIGHTS
+
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_what_came_is_kept_where_a_server_asks_to_wait(self, server: Server, home: Path, register, status: int):
+        (server.folder / "cut.bin").write_bytes(WEIGHTS)
+        server.truncated.add("cut.bin")
+        server.ranges.add("cut.bin")
+        server.then = status
+        register(f"{server.url}/cut.bin")
+        with pytest.raises(ModelError, match=f"{status} .* bytes, which are kept"):
+            models.fetch("toy")
+        server.then = None
+        assert models.fetch("toy").read_bytes() == WEIGHTS
+        assert server.started == 1, "from the start only once"
+
+    def test_a_full_disk_costs_nothing_that_came(self, server: Server, home: Path, register, monkeypatch):
+        (server.folder / "cut.bin").write_bytes(WEIGHTS)
+        server.truncated.add("cut.bin")
+        register(f"{server.url}/cut.bin")
+        with pytest.raises(ModelError, match="which are kept"):
+            models.fetch("toy")
+        (part,) = leftovers(home)
+        before = (home / part).read_bytes()
+        full = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+        monkeypatch.setattr(download, "_request", full)
+        with pytest.raises(ModelError, match="No space left"):
+            models.fetch("toy")
+        assert full.call_count == 1
+        assert (home / part).read_bytes() == before
+
+    def test_a_mirror_that_is_no_address(self, server: Server, home: Path, register, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("OBJREMOVE_MIRROR", "http://[bad")
+        register(f"{server.url}/good.bin")
         assert models.fetch("toy").read_bytes() == WEIGHTS
 
     def test_no_more_is_received_than_the_file_can_have(self, server: Server, home: Path, register):

@@ -8,6 +8,7 @@ import io
 import os
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,7 @@ from objremove.photo import Photo, metadata, png, write_atomic
 from objremove.photo.modes import Layout, black_ratio, to_inks
 from objremove.photo.read import stored, upright
 from objremove.photo.write import fit
+from objremove.result import Result
 
 ORIENTATION = 0x0112
 
@@ -500,6 +502,11 @@ def unkept(photo):
     """What is said to go where a file is written; nothing is said where it comes back as it was."""
     assert photo.warnings == ()
     assert photo.encode(photo.pixels, box(photo.size, slice(0), slice(0))).warnings == ()
+    mask = box(photo.size, slice(4, 8), slice(4, 8))
+    result = Result(photo, photo.pixels, photo.alpha, mask)
+    assert result.warnings == photo.unkept
+    assert not set(result.encode()[1]) & set(result.warnings), "each is said once"
+    assert replace(result, mask=mask & False).warnings == ()
     hole = box(photo.size, slice(4, 8), slice(4, 8))
     return photo.encode(edited(photo, hole), hole).warnings
 

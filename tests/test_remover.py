@@ -247,6 +247,53 @@ def test_colours_hidden_by_transparency_are_not_filled_from(remover):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_waits_for_no_lock_that_its_parent_held():
+    script = """
+import os, sys, threading
+import numpy as np
+from objremove import Remover
+from objremove.pipeline import runner
+remover = Remover(inpainter="telea", offline=True)
+held, done = threading.Event(), threading.Event()
+def hold():
+    with remover.shelf._locks["inpainter"], runner._THREADS._lock:
+        held.set()
+        done.wait()
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+child = os.fork()
+if child:
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    done.set()
+    sys.exit(code)
+photo, mask = np.zeros((40, 40, 3), np.uint8), np.eye(40, dtype=bool)
+os._exit(0 if len(list(remover.map([photo, photo], masks=[mask]))) == 2 else 1)
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_forks_of_many_threads_leave_opencv_its_threads():
+    script = """
+import os, threading
+import cv2
+import objremove.remover
+cv2.setNumThreads(5)
+def fork():
+    for _ in range(20):
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        os.waitpid(child, 0)
+threads = [threading.Thread(target=fork) for _ in range(4)]
+[each.start() for each in threads]
+[each.join() for each in threads]
+raise SystemExit(cv2.getNumThreads() != 5)
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.parametrize("before", ["prepare()", "find(photo)", "fill(photo, mask)"])
 def test_a_child_that_is_forked_from_it_fills_as_its_parent_does(before):
     """Threads of OpenMP and OpenCV do not survive a fork, and a lock may be held by one of them."""
@@ -273,6 +320,9 @@ def test_an_instance_of_a_photo_of_another_size_is_refused(remover, kind):
     one = Instance.from_mask(np.ones((60, 80), bool), label="dog")
     with pytest.raises(UsageError, match=r"an instance of a photo of \(60, 80\) \(H, W\) for one of \(180, 240\)"):
         list(remover.map([scene()], **{"instances": [], kind: [one]}))
+    for odd in ("dog", {"label": "dog"}, np.ones((180, 240), bool)):
+        with pytest.raises(UsageError, match="take an Instance"):
+            list(remover.map([scene()], **{"instances": [], kind: [odd]}))
 
 
 def test_floats_are_filled_in_more_than_eight_bits(remover):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from objremove.classes import ALIASES, COCO, NAMES, VOC
 from objremove.errors import UsageError
@@ -196,12 +197,10 @@ def test_numbers_of_numpy_are_numbers():
     assert parse_targets(np.array([12, 8])).labels == ("dog", "cat")
 
 
-@pytest.mark.parametrize(
-    ("sign", "positive"), [(True, True), (1, True), ("+", True), (False, False), (0, False), ("-", False)]
-)
-def test_the_sign_of_a_point_means_the_same_in_a_tuple_as_in_text(sign, positive):
+@pytest.mark.parametrize("sign", [True, 1, "+", np.int64(1), torch.tensor(1), False, 0, "-", np.bool_(False)])
+def test_the_sign_of_a_point_means_the_same_in_a_tuple_as_in_text(sign):
     (_, point) = parse_targets((), points=[(1, 1), (3.7, 4, sign)]).points
-    assert (point.x, point.y, point.positive) == (3, 4, positive)
+    assert (point.x, point.y, point.positive) == (3, 4, sign == "+" or sign not in (0, "-"))
 
 
 @pytest.mark.parametrize("sign", [-1, 2, "no", None, 0.5])

@@ -11,7 +11,7 @@ cache folder. The embedded weights lie in the package itself.
 
 from objremove.models.fetch import fetch
 from objremove.models.registry import REGISTRY, Kind, Model, get, names
-from objremove.models.store import cache_dir, checked_path, locate, sha256, size_of, verify
+from objremove.models.store import cache_dir, checked_path, digest, locate, sha256, size_of, verify
 
 __all__ = [
     "REGISTRY",
@@ -19,6 +19,7 @@ __all__ = [
     "Model",
     "cache_dir",
     "checked_path",
+    "digest",
     "fetch",
     "get",
     "locate",

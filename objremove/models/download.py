@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
@@ -13,8 +12,9 @@ from objremove.errors import ModelError
 Progress = Callable[[int, int], None]
 """Called with the bytes received so far and the bytes in all (0 where the server does not say)."""
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 14  # what a chunk lacks when a connection ends is lost
 _TIMEOUT = 30.0  # seconds without a byte
+_LATER = (408, 425, 429)  # timeout, too early, too many requests: the next attempt may be served
 _BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
@@ -48,16 +48,13 @@ def receive(url: str, path: Path, most: int | None, progress: Progress | None) -
             if not done:
                 raise ModelError(_reason(error)) from error
         except requests.HTTPError as error:
-            answer = error.response
-            raise ModelError(f"{answer.status_code} {answer.reason}" if answer is not None else "refused") from error
+            answer, done = error.response, _size(path)
+            what = f"{answer.status_code} {answer.reason}" if answer is not None else "refused"
+            if done and answer is not None and (answer.status_code in _LATER or answer.status_code >= 500):
+                raise BrokenOff(f"{what} after {done:,} bytes, which are kept: run it again to go on") from error
+            raise ModelError(what) from error
         except requests.RequestException as error:
             raise ModelError(" ".join(str(error).split())[:200] or type(error).__name__) from error
-
-
-def without_password(url: str) -> str:
-    """The address as it may be shown: without a name and password in it."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _request(url: str, path: Path, most: int | None, progress: Progress | None) -> None:

@@ -16,13 +16,17 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 import filelock
 
 from objremove.errors import ModelError, UsageError
-from objremove.models.download import BrokenOff, Progress, receive, without_password
 from objremove.models.registry import Model, get
 from objremove.models.store import NotPublished, check_published, expected_path, locate, missing, verify, write_record
+
+if TYPE_CHECKING:
+    from objremove.models.download import Progress
 
 MIRROR_VARIABLE = "OBJREMOVE_MIRROR"
 
@@ -90,12 +94,23 @@ def _try_addresses(model: Model, target: Path, progress: Progress | None) -> Non
             if isinstance(error, OSError) and error.errno in _FULL:
                 raise
             what = error.what if isinstance(error, NotPublished) else str(error)
-            failures.append(f"{without_password(url)}: {what}")
+            failures.append(f"{_without_password(url)}: {what}")
     raise ModelError(f"no address delivered the published weights of {model.name!r}: {'; '.join(failures)}")
+
+
+def _without_password(url: str) -> str:
+    """The address as it may be shown: without a name and password in it."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that is none"
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _deliver(url: str, model: Model, target: Path, progress: Progress | None) -> None:
     """Receive, check and publish; once more from the start where what an earlier download left was the beginning of another file."""
+    from objremove.models.download import BrokenOff, receive
+
     name = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
     received = target.parent / f"{_scratch_prefix(target)}{name}"
     went_on = received.exists()
@@ -105,9 +120,9 @@ def _deliver(url: str, model: Model, target: Path, progress: Progress | None) ->
             kept = _unpacked(received, model, folder) if model.members else {target: received}
             digest = check_published(kept[target], model)
             _publish(kept, target)
-    except BrokenOff:
+    except (BrokenOff, OSError):  # what came is well
         raise
-    except (ModelError, OSError):
+    except ModelError:
         received.unlink(missing_ok=True)
         if not went_on:
             raise

@@ -160,11 +160,17 @@ def write_record(path: Path, digest: str) -> None:
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a weight file as 64 hexadecimal digits; of an official model folder that of what it is loaded from."""
-    path = Path(path)
+    """SHA-256 of a file as 64 hexadecimal digits."""
+    return _digests(Path(path), ("sha256",))["sha256"]
+
+
+def digest(path: Path) -> str | None:
+    """What weights are told apart by: the SHA-256 of a file, or of all that an official model folder is loaded from; None for others."""
     if not path.is_dir():
-        return _digests(path, ("sha256",))["sha256"]
+        return sha256(path)
     parts = [path / member for member in OFFICIAL_MEMBERS if (path / member).is_file()]
+    if not parts:
+        return None
     lines = "".join(f"{sha256(part)}  {part.relative_to(path).as_posix()}\n" for part in parts)
     return hashlib.sha256(lines.encode()).hexdigest()
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from objremove.forks import cached
 from objremove.photo import metadata
 
 EOI, SOS, DQT, DHT, DRI, COM = 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xFE
@@ -80,7 +80,7 @@ class JpegFile:
         end, self._late_tables = _end_of_picture(data, match.start())
         self.scans, self.trailer = data[match.start() : end], data[end:]
 
-    @cached_property
+    @cached
     def frame(self) -> Segment:
         """The SOF segment."""
         frames = [segment for segment in self.segments if segment.marker in FRAMES]
@@ -93,13 +93,13 @@ class JpegFile:
         """(H, W) as stored."""
         return int.from_bytes(self.frame.payload[1:3], "big"), int.from_bytes(self.frame.payload[3:5], "big")
 
-    @cached_property
+    @cached
     def components(self) -> list[Component]:
         """The components of the frame in file order."""
         body = self.frame.payload[6:]
         return [Component(body[i], body[i + 1] >> 4, body[i + 1] & 15, body[i + 2]) for i in range(0, len(body), 3)]
 
-    @cached_property
+    @cached
     def tables(self) -> dict[int, NDArray[np.uint16]]:
         """Quantisation tables by number, each (8, 8), row = vertical frequency."""
         tables: dict[int, NDArray[np.uint16]] = {}

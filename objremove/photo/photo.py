@@ -128,6 +128,11 @@ class Photo:
         )
 
     @property
+    def unkept(self) -> tuple[str, ...]:
+        """What of the source's file no file that is written of it has, such as its content credentials."""
+        return self._decoded.unkept
+
+    @property
     def size(self) -> tuple[int, int]:
         """(H, W), upright."""
         return self.pixels.shape[0], self.pixels.shape[1]
@@ -160,6 +165,7 @@ class Photo:
         """
         self._check(pixels, hole, alpha)
         check("quality", quality, Integral, lambda value: 1 <= value <= 100, "1..100", optional=True)
+        quality = None if quality is None else int(quality)
         check("format", format, str, lambda value: True, "a name such as png", optional=True)
         decoded, own = self._decoded, own_format(self.format)
         target = format_name(format) or own or "PNG"

@@ -11,6 +11,7 @@ from numbers import Integral
 from typing import Any
 
 from objremove.arguments import check
+from objremove.forks import renew_in_children
 from objremove.pipeline.crew import Crew
 from objremove.pipeline.jobs import Job, Outcome, T
 from objremove.remover import Remover
@@ -124,7 +125,13 @@ class _Threads:
     and the last one to end restores it."""
 
     def __init__(self) -> None:
-        self._lock, self._runs, self._before = threading.Lock(), 0, (0, 0)
+        self._before = (0, 0)
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew: also in a forked child, which has none of its parent's runs (`objremove.forks`)."""
+        self._lock, self._runs = threading.Lock(), 0
+        renew_in_children(self)
 
     @contextmanager
     def reduced_to(self, threads: int) -> Iterator[None]:

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from objremove import models
 from objremove.errors import ModelError
+from objremove.forks import renew_in_children
 from objremove.instances import Instance
 from objremove.segmentation.attention import bound_attention_memory
 from objremove.segmentation.base import BOX_LABEL
@@ -67,7 +68,12 @@ class SamPrompter:
         self._device = device
         self._dtype = dtype
         self._embeddings: OrderedDict[bytes, Embedding] = OrderedDict()
+        self.renew()
+
+    def renew(self) -> None:
+        """Make its lock: at the beginning, and in a forked child (`objremove.forks`)."""
         self._lock = threading.Lock()
+        renew_in_children(self)
 
     def select(
         self,

@@ -156,7 +156,9 @@ class SemanticSegmenter:
 
     def _draw(self, component: Component, margin: FloatMap, size: tuple[int, int]) -> Instance | None:
         """A component, positive in `margin`, at the scale of its frame, which has `size` = (H, W) pixels of the photo."""
-        scale = max(size[0] / component.region.shape[0], size[1] / component.region.shape[1])
+        # The smaller picture's, where two were averaged: it is the less sure of outlines.
+        seen = network_size(size, self._architecture.short_side)
+        scale = max(size[0] / seen[0], size[1] / seen[1])
         return instance_from_logits(
             margin,
             size,

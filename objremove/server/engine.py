@@ -169,9 +169,7 @@ class Engine:
         source = removal.photo
         warnings, kept = result.warnings, source
         if result.changed:
-            encoded = result.photo.encode(
-                result.pixels, result.mask, alpha=result.alpha, format=removal.format, quality=removal.quality
-            )
+            encoded = result.encoded(format=removal.format, quality=removal.quality)
             extension = source.extension if encoded.format == source.format else extension_of(encoded.format)
             kept = StoredPhoto(encoded.data, encoded.format, source.size, source.stem, extension, removed=True)
             kept.mask = png_of(result.mask, bits=1)

@@ -126,12 +126,13 @@ def read_labels(stored: Stored, key: str) -> Bytes:
     Raises:
         PhotoError: they cannot be read, are no indices, or hold one that is no class.
     """
+    content = _content(stored, key)
     try:
         # Pillow, because a palette's indices cannot be had from OpenCV.
-        with Image.open(io.BytesIO(_content(stored, key))) as image:
-            if image.mode not in ("P", "L", "1"):
-                raise PhotoError(f"labels of {key} are {image.mode}: give class indices, as 8-bit grey or in a palette")
-            labels = np.array(image.convert("L") if image.mode == "1" else image, np.uint8)
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode not in ("P", "L") or (image.mode == "L" and _is_stretched(content)):
+                raise PhotoError(f"labels of {key} are no 8-bit grey: give class indices, in 8 bits or in a palette")
+            labels = np.array(image, np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise PhotoError(f"labels of {key} cannot be decoded: remove them or fetch them again") from None
     strange = labels[(labels >= len(VOC)) & (labels != IGNORE)]
@@ -140,6 +141,11 @@ def read_labels(stored: Stored, key: str) -> Bytes:
             f"labels of {key} hold the value {strange[0]}: give VOC class indices, 0 to 20, and 255 where unknown"
         )
     return labels
+
+
+def _is_stretched(content: bytes) -> bool:
+    """Whether it is a PNG of fewer than 8 bits, whose greys a reader spreads over 0..255."""
+    return content.startswith(b"\x89PNG") and content[24:25] < b"\x08"
 
 
 def _content(stored: Stored, key: str) -> bytes:

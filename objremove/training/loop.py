@@ -212,6 +212,8 @@ class _Run:
         while True:
             batch = self._next(batches)
             if clock.is_over(self.step) or batch is None:
+                if clock.progress(self.step) >= 1:
+                    self.lost = None  # one batch is always asked for too many
                 return
             self._train(batch)
             if self.step % self._loop.log_every == 0:
