@@ -21,6 +21,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from objremove import pipeline
+from objremove.errors import ObjRemoveError
 from objremove.folder import run as folder_run
 from objremove.folder.plan import Plan, make_plan
 from objremove.pipeline import Job, cores
@@ -72,16 +73,20 @@ def compare(remover: Remover, photos: list[Path], chunk: int) -> None:
             some, alone = photos[first : first + chunk], {}
             loop.begin()
             for photo in some:
-                result = remover(photo, CLASSES)
+                try:
+                    result = remover(photo, CLASSES)
+                except ObjRemoveError as error:
+                    print(f"left out: {photo.name}: {error}", flush=True)
+                    continue
                 save(photo.name, result)
                 alone[photo] = hash(result.pixels.tobytes())
-            loop.end(len(some))
+            loop.end(len(alone))
             overlapped.begin()
-            jobs = (Job(photo, photo, request) for photo in some)
+            jobs = (Job(photo, photo, request) for photo in alone)
             for outcome in pipeline.run(remover, jobs, lambda job, result: save(job.key.name, result)):
                 assert outcome.result is not None
                 assert hash(outcome.result.pixels.tobytes()) == alone[outcome.job.key]
-            overlapped.end(len(some))
+            overlapped.end(len(alone))
             print(
                 f"{first + len(some)} photos: {overlapped.photos / overlapped.wall / (loop.photos / loop.wall):.2f}x",
                 flush=True,
