@@ -31,8 +31,8 @@ EXAMPLES = (
     Example(
         "dogs.jpg",
         "--remove dog",
-        "Both are found at once, the rest of them at the second look. Posts and boards go on; the curtain ends where the hole "
-        "began, and the tag of the upper dog stays.",
+        "Both are found at once, as one object, the rest of them at the second look. Boards and siding go on; the curtain ends where "
+        "the hole began, and the posts beside it are pieced together.",
     ),
     Example(
         "wine.jpg",
