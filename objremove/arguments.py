@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
@@ -23,13 +22,3 @@ def check(
     odd = isinstance(value, bool) and kind in (Integral, Real)  # True is a number to Python, and a slip here
     if not (optional and value is None) and (odd or not (isinstance(value, kind) and fits(value))):
         raise UsageError(f"{name} {value!r}: take {what}")
-
-
-def is_one_photo(photos: Any) -> bool:
-    """Whether what shall be photos is a single one; an array of several has four axes."""
-    from objremove.photo import Photo
-
-    single = isinstance(photos, str | bytes | bytearray | memoryview | os.PathLike | Photo) or not isinstance(
-        photos, Iterable
-    )
-    return single or getattr(photos, "ndim", 4) < 4

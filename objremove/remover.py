@@ -15,7 +15,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from objremove import models
-from objremove.arguments import check, is_one_photo
+from objremove.arguments import check
 from objremove.errors import ModelError, UsageError
 from objremove.inpainting import Inpainter
 from objremove.inpainting.fill import Filling, Progress, fill_windows
@@ -252,7 +252,7 @@ class Remover:
 
         if errors not in ("raise", "yield"):
             raise UsageError(f"errors {errors!r}: take 'raise' or 'yield'")
-        if is_one_photo(photos):
+        if _is_one_photo(photos):
             raise UsageError(f"{type(photos).__name__} is one photo: give a list of photos, or call the Remover itself")
         same = Request(remove, **request)
         jobs = (pipeline.Job(number, photo, same) for number, photo in enumerate(photos))
@@ -387,6 +387,12 @@ class Remover:
     def _known(self, *requests: Any) -> tuple[str, ...]:
         """The classes that `all` stands for; asks the segmenter only where `all` was said."""
         return self.shelf.segmenter().classes if any(says_all(request) for request in requests) else ()
+
+
+def _is_one_photo(photos: Any) -> bool:
+    """Whether what shall be photos is a single one; an array of several has four axes."""
+    single = isinstance(photos, str | bytes | bytearray | memoryview | os.PathLike | Photo)
+    return single or not isinstance(photos, Iterable) or getattr(photos, "ndim", 4) < 4
 
 
 def _way_to_sam() -> str:
