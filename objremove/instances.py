@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from objremove.arguments import check
+from objremove.errors import UsageError
 from objremove.types import Mask
 
 
@@ -145,6 +147,14 @@ def left_of(instances: Iterable[Instance], staying: Sequence[Instance]) -> list[
     for one in staying:
         one.paint(mask)
     return [part for one in instances if (part := one.minus(mask))]
+
+
+def check_sizes(instances: Iterable[Any], size: tuple[int, int]) -> None:
+    """Raise UsageError unless all are instances of a photo of `size` = (H, W)."""
+    for one in instances:
+        check("instance", one, Instance, lambda value: True, "an Instance, such as Instance.from_mask makes")
+        if one.size != size:
+            raise UsageError(f"an instance of a photo of {one.size} (H, W) for one of {size}: scale its mask first")
 
 
 def by_falling_area(instances: Iterable[Instance]) -> list[Instance]:

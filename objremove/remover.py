@@ -19,7 +19,7 @@ from objremove.arguments import check
 from objremove.errors import ModelError, UsageError
 from objremove.inpainting import Inpainter
 from objremove.inpainting.fill import Filling, Progress, fill_windows
-from objremove.instances import Instance, by_falling_area, left_of
+from objremove.instances import Instance, by_falling_area, check_sizes, left_of
 from objremove.masks import Dilation, Hole, build_hole, own_masks
 from objremove.photo import Photo
 from objremove.request import Request
@@ -281,12 +281,7 @@ class Remover:
             remove, keep=keep, points=request.points, boxes=request.boxes, known=self._known(remove, keep)
         )
         targets.check_inside(opened.size)
-        for one in (*(request.instances or ()), *request.spare):
-            check("instance", one, Instance, lambda value: True, "an Instance, such as Instance.from_mask makes")
-            if one.size != opened.size:
-                raise UsageError(
-                    f"an instance of a photo of {one.size} (H, W) for one of {opened.size}: scale its mask first"
-                )
+        check_sizes((*(request.instances or ()), *request.spare), opened.size)
         masks = list(request.masks)
         own, staying = own_masks(masks, opened.size), own_masks(request.keep_masks, opened.size)
         given = [*(request.instances or ()), *own]
@@ -362,7 +357,9 @@ class Remover:
         prompter = self.shelf.prompter()
         steps.models.append(self.shelf.identity(prompter))
         if prompter.name == EMBEDDED_PROMPTER:
-            steps.notes.append(f"points and boxes were cut out by GrabCut; SAM does it better: {_way_to_sam()}")
+            steps.notes.append(
+                f"points and boxes were cut out by GrabCut; SAM does it better: {models.get('sam_vit_b').way}"
+            )
         with steps.clock.stage("find"):
             return prompter.select(
                 pixels,
@@ -393,11 +390,6 @@ def _is_one_photo(photos: Any) -> bool:
     """Whether what shall be photos is a single one; an array of several has four axes."""
     single = isinstance(photos, str | bytes | bytearray | memoryview | os.PathLike | Photo)
     return single or not isinstance(photos, Iterable) or getattr(photos, "ndim", 4) < 4
-
-
-def _way_to_sam() -> str:
-    """The commands that bring it to this machine."""
-    return " && ".join(filter(None, (models.get("sam_vit_b").lacks, "objremove models pull sam_vit_b")))
 
 
 def _results(

@@ -59,6 +59,11 @@ class Model:
         return f'pip install "objremove[{self.extra}]"'
 
     @property
+    def way(self) -> str:
+        """The commands that bring it, and what runs it, to this machine."""
+        return " && ".join(filter(None, (self.lacks, f"objremove models pull {self.name}")))
+
+    @property
     def needs_file(self) -> bool:
         """Whether it has weights at all; the classical methods have none."""
         return bool(self.filename)
