@@ -28,7 +28,7 @@ from objremove.errors import ModelError, UsageError
 from objremove.evaluation import networks
 from objremove.evaluation.detection import DetectionScores
 from objremove.evaluation.holes import hole_sets, make_case
-from objremove.evaluation.methods import short_names
+from objremove.evaluation.methods import describe, load_methods, short_names
 from objremove.evaluation.metrics import edge, fidelity
 from objremove.evaluation.output import write_report
 from objremove.evaluation.photos import read_photos
@@ -121,6 +121,16 @@ class TestStatistics:
         rng = np.random.default_rng(1)
         found = [estimate(rng.normal(3, 1, 40), seed=seed) for seed in range(200)]
         assert 0.88 <= np.mean([one.low <= 3 <= one.high for one in found]) <= 0.99
+
+    def test_what_never_happened_may_happen(self):
+        never = estimate([0.0] * 61)
+        assert (never.low, never.high) == (0, pytest.approx(0.0592, abs=1e-3))
+        assert never.text(2) == "0.00 ±0.03"
+        half = estimate([0.0, 1.0] * 50)
+        assert (half.low, half.high) == (pytest.approx(0.404, abs=1e-3), pytest.approx(0.596, abs=1e-3))
+
+    def test_one_photo_tells_nothing_of_others(self):
+        assert [estimate([value]).text(2) for value in (0.3, 1.0)] == ["0.30", "1.00"]
 
     def test_ratios_are_averaged_as_ratios(self):
         assert estimate([0.5, 2.0], ratio=True).mean == pytest.approx(1)
@@ -359,6 +369,10 @@ def test_methods_have_short_and_distinct_names(tmp_path: Path):
     assert short_names(["telea", *names]) == ["telea", "one/generator", "two/generator"]
     with pytest.raises(UsageError, match="twice"):
         short_names(["telea", "telea"])
+
+
+def test_auto_is_told_by_what_it_chose():
+    assert describe(load_methods(["auto", "telea"])).startswith("auto = lama-compact (sha256 ")
 
 
 def archive(path: Path, members: dict[str, Path | bytes]) -> Path:

@@ -2,7 +2,8 @@
 
 Suvorov et al., WACV 2022, section 4 and the mask configurations of the official repository: the photo is reduced until its
 shorter side is 256 or 512 px, a hole is drawn on it, and a square is cropped around a part of the hole. Official sets have no
-seed; here a hole is a function of the seed, the set and the photo's key alone, whichever other photos take part.
+seed; here a hole is a function of the seed, the set and the photo's key alone, whichever other photos take part; one in the shape of
+an object also of the photos that lend shapes.
 """
 
 from __future__ import annotations

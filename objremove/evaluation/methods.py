@@ -41,10 +41,12 @@ def short_names(inpainters: Sequence[str]) -> list[str]:
 
 
 def describe(methods: Mapping[str, Remover]) -> str:
-    """Every method, with the beginning of its weight file's SHA-256 where it has one."""
-    return ", ".join(
-        _identified(name, remover.shelf.identity(remover.shelf.inpainter())[1]) for name, remover in methods.items()
-    )
+    """Every method, with what `auto` has chosen, and the beginning of its weight file's SHA-256 where it has one."""
+    told = []
+    for name, remover in methods.items():
+        chosen, digest = remover.shelf.identity(remover.shelf.inpainter())
+        told.append(_identified(f"auto = {chosen}" if name == "auto" else name, digest))
+    return ", ".join(told)
 
 
 def describe_segmenter(remover: Remover) -> str:

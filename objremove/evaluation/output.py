@@ -20,6 +20,12 @@ from objremove.evaluation.statistics import Estimate, paired_wins, summarise
 Cells = Sequence[Sequence[str]]
 """A table: its heading, then its lines."""
 
+_OWN = (
+    "report.md", "scores.csv", "summary.csv", "wins.csv", "classes.csv", "requests.csv",
+    "scores.png", "by-hole.png", "contact-sheet.png",
+)  # fmt: skip
+"""All that a run may leave behind."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -41,8 +47,10 @@ def write_report(
     seed: int,
 ) -> None:
     """Write everything into `folder`: scores.csv, summary.csv, wins.csv, scores.png, by-hole.png, contact-sheet.png, report.md;
-    what there is nothing to show for is left out."""
+    what there is nothing to show for is left out, and what an earlier run showed is removed."""
     folder.mkdir(parents=True, exist_ok=True)
+    for name in _OWN:
+        (folder / name).unlink(missing_ok=True)
     pictures = []
     if rows:
         _write_rows(folder, rows, seed)

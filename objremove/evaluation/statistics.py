@@ -1,4 +1,4 @@
-"""Means with what they are worth: bootstrap intervals over the photos, and wins photo by photo."""
+"""Means with what they are worth: intervals over the photos, by bootstrap or, for shares, after Wilson, and wins photo by photo."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from objremove.evaluation.rows import SCORES, Row
 
 _RESAMPLES = 1000
+_DEVIATIONS = 1.96  # of a normal distribution, on either side of its mean, hold 95 % of it
 
 
 def draw_photos(count: int, limit: int | None, seed: int) -> Sequence[int]:
@@ -22,7 +23,7 @@ def draw_photos(count: int, limit: int | None, seed: int) -> Sequence[int]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `count` photos, and the 95 % bootstrap interval of it."""
+    """A mean over `count` photos, and the 95 % interval of it; of one photo nothing is known but its value."""
 
     mean: float
     low: float
@@ -30,18 +31,31 @@ class Estimate:
     count: int
 
     def text(self, digits: int) -> str:
-        """`0.512 ±0.031`, half the interval's width."""
-        return f"{self.mean:.{digits}f} ±{(self.high - self.low) / 2:.{digits}f}"
+        """`0.512 ±0.031`, half the interval's width; of one photo the value alone."""
+        mean = f"{self.mean:.{digits}f}"
+        return mean if self.count < 2 else f"{mean} ±{(self.high - self.low) / 2:.{digits}f}"
 
 
 def estimate(values: Sequence[float], *, ratio: bool = False, seed: int = 0) -> Estimate:
-    """The mean of one value or more, geometric where they are ratios, with the interval of its resampled means."""
+    """The mean of one value or more, geometric where they are ratios, with the interval of its resampled means.
+
+    Where every value is 0 or 1, resampling knows nothing of what did not happen: the interval is Wilson's (1927).
+    """
+    if not ratio and set(values) <= {0, 1}:
+        return _share(sum(values) / len(values), len(values))
     sample = np.log(values) if ratio else np.asarray(values, np.float64)
     drawn = np.random.default_rng(seed).integers(len(sample), size=(_RESAMPLES, len(sample)))
     low, high = np.percentile(sample[drawn].mean(axis=1), (2.5, 97.5))
     figures = (float(sample.mean()), float(low), float(high))
     mean, low, high = (math.exp(figure) for figure in figures) if ratio else figures
     return Estimate(mean, low, high, len(sample))
+
+
+def _share(mean: float, count: int) -> Estimate:
+    widened = 1 + _DEVIATIONS**2 / count
+    middle = (mean + _DEVIATIONS**2 / (2 * count)) / widened
+    half = _DEVIATIONS * math.sqrt(mean * (1 - mean) / count + (_DEVIATIONS / (2 * count)) ** 2) / widened
+    return Estimate(mean, max(0.0, middle - half), min(1.0, middle + half), count)
 
 
 def summarise(rows: Iterable[Row], *, seed: int = 0) -> dict[tuple[str, str, str], Estimate]:
