@@ -174,7 +174,7 @@ def keys(library: PhotoLibrary | None) -> list[str]:
     return [record.key for record in library.records] if library else []
 
 
-def test_what_is_judged_is_not_trained_on(tmp_path: Path) -> None:
+def test_what_is_judged_is_not_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = DataConfig(memory_gb=0.001)
     photos = write(tmp_path / "photos", "a.png", "b.png")
     write(photos / "held", "c.png")
@@ -194,6 +194,10 @@ def test_what_is_judged_is_not_trained_on(tmp_path: Path) -> None:
         tar(tars / f"{name}.tar", {f"{name}.png": PHOTO})
     assert [keys(library) for library in _libraries([tars], [], config)] == [["train-0"], ["val-0"]]
     assert [keys(library) for library in _libraries([photos], [tars], config)][1] == ["val-0"]
+    assert [keys(library) for library in _libraries([tars / "train-0.tar"], [], config)] == [["train-0"], ["val-0"]]
+    capsys.readouterr()
+    assert _libraries([one], [], config)[1] is None
+    assert "no photos to judge by" in capsys.readouterr().err
 
 
 def test_the_room_is_one_for_all_processes_and_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

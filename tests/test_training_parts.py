@@ -20,7 +20,7 @@ from objremove.errors import ModelError, PhotoError, UsageError
 pytest.importorskip("lightning")
 
 from objremove.segmentation.slim_deeplab import SlimDeepLab
-from objremove.training import losses
+from objremove.training import efficientnet_lite, losses
 from objremove.training.agreement import Agreement
 from objremove.training.augment import augment
 from objremove.training.clock import Clock, learning_rate
@@ -33,10 +33,12 @@ from objremove.training.config import (
     shipped,
 )
 from objremove.training.discriminator import NLayerDiscriminator
+from objremove.training.efficientnet_lite import ConvNorm, EfficientNetLite
 from objremove.training.ema import Ema
 from objremove.training.export import load_weights
 from objremove.training.files import read_records
 from objremove.training.library import PhotoLibrary, ShapeBank, sampling_weights
+from objremove.training.lite_deeplab import LiteDeepLab
 from objremove.training.loop import make_fabric
 from objremove.training.mask_generators import LARGE, NARROW, MixedMask, make_masks
 from objremove.training.perceptual import Ade20kEncoder, PerceptualLoss, SqueezeNetFeatures, load_backbone
@@ -186,6 +188,58 @@ def test_ade20k_encoder_has_the_published_size_and_strides() -> None:
         ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("kernel", "stride", "size"), [(3, 2, 32), (5, 2, 32), (3, 2, 33), (5, 2, 31), (5, 1, 32)])
+def test_efficientnet_pads_as_tensorflow_does(kernel: int, stride: int, size: int) -> None:
+    layer = ConvNorm(1, 1, kernel, stride=stride).eval()
+    image = torch.rand(1, 1, size, size)
+    # TensorFlow's `SAME`: as many answers as strides fit, begun or not, and what is lacking for that is added, the odd pixel at the end.
+    answers = -(-size // stride)
+    lacking = max(0, (answers - 1) * stride + kernel - size)
+    padded = torch.nn.functional.pad(image, (lacking // 2, lacking - lacking // 2) * 2)
+    expected = torch.nn.functional.conv2d(padded, layer.conv.weight, stride=stride)
+    assert layer(image).shape[2:] == (answers, answers)
+    assert torch.allclose(layer(image), layer.norm(expected), atol=1e-6)
+
+
+def test_a_dilated_efficientnet_sees_what_the_strided_one_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    picture = torch.rand(1, 3, 192, 256)
+    dense = EfficientNetLite()
+    for module in dense.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    dense(picture)  # so that the norms keep features at the scale of a trained network's
+    dense.eval()
+    strided_again = [stage._replace(stride=2) if stage.channels == 192 else stage for stage in efficientnet_lite.STAGES]
+    monkeypatch.setattr(efficientnet_lite, "STAGES", [stage._replace(dilation=1) for stage in strided_again])
+    classifier = EfficientNetLite().eval()
+    classifier.load_state_dict(dense.state_dict())
+    with torch.no_grad():
+        (low, high), (expected_low, expected) = dense(picture), classifier(picture)
+    assert (high.shape, expected.shape) == ((1, 1280, 12, 16), (1, 1280, 6, 8))
+    assert torch.equal(low, expected_low)
+    assert torch.allclose(high[..., 1::2, 1::2], expected, atol=1e-3), "the same features, twice as dense"
+    assert expected.std() > 0.1
+
+
+def test_a_teachers_features_sit_where_the_picture_shows_them() -> None:
+    torch.manual_seed(0)
+    network = LiteDeepLab(21).eval()
+    picture = torch.rand(1, 3, 256, 256)
+    centre = 128
+    spotted = picture.clone()
+    spotted[..., centre - 16 : centre + 16, centre - 16 : centre + 16] = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        for before, after, stride in zip(network.encode(picture), network.encode(spotted), (8, 16), strict=True):
+            assert before.shape[2:] == (256 // stride, 256 // stride)
+            change = (after - before).abs().sum((0, 1))
+            places = (torch.arange(256 // stride) + 0.5) * stride
+            for axis in (0, 1):
+                middle = float((change.sum(axis) * places).sum() / change.sum())
+                assert abs(middle - centre) < 0.2 * stride, "half a cell off without the padding"
+        assert [tuple(each.shape[2:]) for each in network.encode(torch.rand(1, 3, 65, 97))] == [(9, 13), (5, 7)]
+
+
 def test_perceptual_loss_is_zero_for_equals_grows_with_blur_and_looks_only_into_the_hole() -> None:
     torch.manual_seed(0)
     loss = PerceptualLoss([SqueezeNetFeatures()])
@@ -289,11 +343,11 @@ def test_learning_rate_rises_and_falls() -> None:
 
 
 def test_every_shipped_configuration_loads() -> None:
-    assert set(shipped()) == {"big-lama", "lama-compact", "slim-deeplab", "squeeze-deeplab"}
+    assert set(shipped()) == {"big-lama", "lama-compact", "lite-deeplab", "slim-deeplab"}
     big = load_config(InpainterConfig, "big-lama")
     assert (big.losses.perceptual, big.losses.r1, big.loop.curve, big.generator.n_blocks) == (30, 0.001, "constant", 18)
     assert load_config(InpainterConfig, "lama-compact").generator.ngf == 32
-    assert load_config(SegmenterConfig, "squeeze-deeplab").network == "squeeze-deeplab"
+    assert load_config(SegmenterConfig, "lite-deeplab").network == "lite-deeplab"
     assert load_config(SegmenterConfig, "slim-deeplab", ["loop.batch=8"]).loop.batch == 8
 
 
@@ -311,11 +365,35 @@ def test_every_shipped_configuration_loads() -> None:
         ("losses.r1_interval=0", "r1_interval must be at least 1"),
         ("generator_lr=-1e-3", "generator_lr must be 0 or more"),
         ("gradient_clip=-1", "gradient_clip must be 0 or more"),
+        ("generator_lr=nan", "generator_lr must be 0 or more, and finite"),
+        ("loop.sizes=[[0.0, 64], [1.5, 128]]", "sizes must begin before progress 1"),
+        ("augment.probability=7", r"probability must be in 0\.\.1"),
+        ("augment.hue=-1", "hue must be 0 or more"),
+        ("augment.scale=[0.0, 0.0]", "scale must be a range above 0"),
+        ("losses.adversarial=-1", "adversarial must be 0 or more"),
+        ("data.memory_gb=-1", "memory_gb must be 0 or more"),
+        ("data.source_weights={voc=-1}", "the weight of voc must be 0 or more"),
+        ("masks={large_irregular=0, large_boxes=0, narrow_irregular=0, narrow_boxes=0, shapes=0}", "must be above 0"),
     ],
 )
 def test_wrong_settings_are_refused_in_one_line(assignment: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         load_config(InpainterConfig, "lama-compact", [assignment])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("augment.area=[0.0, 0.0]", "area must be a range above 0, 1 at most"),
+        ("augment.area=[0.5, 2.0]", "area must be a range above 0, 1 at most"),
+        ("augment.cut_mix=1.5", r"cut_mix must be in 0\.\.1"),
+        ("freeze_backbone=true", "slim-deeplab has no backbone"),
+    ],
+)
+def test_wrong_settings_of_a_segmenter_are_refused_in_one_line(assignment: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        load_config(SegmenterConfig, "slim-deeplab", [assignment])
     assert "\n" not in str(caught.value)
 
 

@@ -31,13 +31,14 @@ from objremove.segmentation.architectures import ARCHITECTURES
 from objremove.segmentation.slim_deeplab import SlimDeepLab
 from objremove.training.checkpoint import NAME
 from objremove.training.config import InpainterConfig, SegmenterConfig, load_config
+from objremove.training.efficientnet_lite import EfficientNetLite
 from objremove.training.files import read_records
 from objremove.training.inpainter import InpainterRecipe
 from objremove.training.library import PhotoLibrary
+from objremove.training.lite_deeplab import LiteDeepLab
 from objremove.training.loop import Outcome, make_fabric, train
 from objremove.training.perceptual import SegmenterFeatures, SqueezeNetFeatures
 from objremove.training.segmenter import SegmenterRecipe
-from objremove.training.squeeze_deeplab import SqueezeDeepLab
 from objremove.training.teachers import Ensemble, Teacher, load_teacher
 
 CPU = torch.device("cpu")
@@ -163,6 +164,7 @@ def test_without_its_losses_no_discriminator_is_trained(photos: Path, tmp_path: 
     assert losses[-1].keys() == {"generator", "l1"}
     assert losses[-1]["l1"] < 0.8 * losses[0]["l1"]
     assert not checkpoint(tmp_path / "run")["discriminator_optimizer"]["state"], "its optimiser never made a step"
+    assert not (tmp_path / "run" / "discriminator.safetensors").exists(), "there is none to go on with"
 
 
 def test_exported_weights_are_the_average_and_not_the_last_step(photos: Path, tmp_path: Path) -> None:
@@ -262,6 +264,12 @@ def test_a_second_run_destroys_nothing_unasked(
     assert len(list((out / "tensorboard").iterdir())) == 1
     assert [json.loads(line)["step"] for line in (out / "scalars.jsonl").read_text().splitlines()] == [1, 1]
     assert (out / "notes.txt").read_text() == "mine"
+
+    weights = (out / "generator.safetensors").read_bytes()
+    (out / NAME).unlink()
+    with pytest.raises(UsageError, match=r"is an earlier run's: replace it with --overwrite, or name another --out"):
+        inpainter(photos, out, 1)
+    assert (out / "generator.safetensors").read_bytes() == weights, "weights alone are worth as much"
 
 
 def test_records_of_a_killed_sitting_are_not_told_twice(photos: Path, tmp_path: Path) -> None:
@@ -366,6 +374,22 @@ def test_other_teachers_are_noticed_and_older_checkpoints_go_on(photos: Path, tm
     assert checkpoint(out)["step"] == 2
 
 
+def test_a_resumed_run_knows_what_it_began_from(photos: Path, tmp_path: Path) -> None:
+    def told() -> dict[str, list[str]]:
+        with safe_open(tmp_path / "run" / "generator.safetensors", "pt") as file:
+            return dict(json.loads(file.metadata()["sha256"]))
+
+    out = tmp_path / "run"
+    inpainter(photos, out, 1, given={"photos": ["p"]}, begun={"init": ["ab12"]})
+    for steps, begun in ((2, {"init": []}), (3, {"init": ["ab12"]}), (4, {})):
+        inpainter(photos, out, steps, resume=out, given={"photos": ["p"]}, begun=begun)
+        assert told() == {"photos": ["p"], "init": ["ab12"]}
+    with pytest.raises(ModelError, match=r"begun\.init was \['ab12'\], is \['cd34'\]"):
+        inpainter(photos, out, 5, resume=out, given={"photos": ["p"]}, begun={"init": ["cd34"]})
+    with pytest.raises(ModelError, match=r"given\.photos was \['p'\], is \['q'\]"):
+        inpainter(photos, out, 5, resume=out, given={"photos": ["q"]})
+
+
 def test_no_clipping_is_not_no_gradient(photos: Path, tmp_path: Path) -> None:
     inpainter(photos, tmp_path / "lama", 1, ["gradient_clip=0.0"])
     segmenter(photos, tmp_path / "slim", 1, settings=["gradient_clip=0.0"])
@@ -426,22 +450,33 @@ def _slim(path: Path, width: int) -> SlimDeepLab:
     return network.eval()
 
 
-def test_a_teacher_starts_from_squeezenet_and_is_told_by_its_keys(photos: Path, tmp_path: Path) -> None:
-    start = tmp_path / "squeezenet.safetensors"
-    features = SqueezeNetFeatures().layers.state_dict()
-    save_file({f"features.{key}": value for key, value in features.items()}, start)
-    backbone = load_teacher(start)
-    assert (backbone.channels, type(backbone.network)) == (512, SqueezeNetFeatures)
+def _ported(backbone: EfficientNetLite) -> dict[str, torch.Tensor]:
+    """The backbone's weights as the PyTorch port of EfficientNet-Lite0 names them, a classifier among them."""
+    state = backbone.state_dict()
+    return {theirs: state[ours] for ours, theirs in backbone.ported_names().items()} | {
+        "_fc.weight": torch.zeros(1000, 1280)
+    }
 
-    segmenter(photos, tmp_path / "run", 1, weights=start, config="squeeze-deeplab")
+
+def test_a_teacher_starts_from_efficientnet_and_is_told_by_its_keys(photos: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    start = tmp_path / "efficientnet-lite0.pth"
+    given = _ported(EfficientNetLite())
+    torch.save(given, start)
+    assert given["_blocks.15._project_conv.weight"].shape == (320, 1152, 1, 1)
+
+    segmenter(photos, tmp_path / "run", 1, weights=start, config="lite-deeplab")
     made = tmp_path / "run" / "segmenter.safetensors"
     teacher = load_teacher(made)
     lesson = teacher(torch.rand(2, 3, 64, 80))
-    assert (lesson.features.shape, lesson.logits.shape) == ((2, 512, 4, 5), (2, 21, 16, 20))
-    first = load_file(made)["backbone.layers.0.weight"].float()
-    assert 0 < (first - features["0.weight"]).abs().max() < 0.02, "one step from where it began"
+    assert (lesson.features.shape, lesson.logits.shape) == ((2, 1280, 4, 5), (2, 21, 16, 20))
+    first = load_file(made)["backbone.stem.conv.weight"].float()
+    assert 0 < (first - given["_conv_stem.weight"]).abs().max() < 0.02, "one step from where it began"
 
-    segmenter(photos, tmp_path / "again", 1, weights=made, config="squeeze-deeplab")
+    segmenter(photos, tmp_path / "again", 1, weights=made, config="lite-deeplab")
+    torch.save({**given, "_conv_stem.weight": torch.zeros(40, 3, 3, 3)}, tmp_path / "lite3.pth")
+    with pytest.raises(ModelError, match=r"lite3\.pth holds another EfficientNet"):
+        segmenter(photos, tmp_path / "wide", 1, weights=tmp_path / "lite3.pth", config="lite-deeplab")
     (tmp_path / "none.safetensors").write_bytes(b"no weights")
     save_file({"head.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     for name, reason in (
@@ -451,6 +486,31 @@ def test_a_teacher_starts_from_squeezenet_and_is_told_by_its_keys(photos: Path, 
     ):
         with pytest.raises(ModelError, match=reason):
             load_teacher(tmp_path / f"{name}.safetensors")
+
+
+def test_a_frozen_backbone_stays_as_it_is_and_its_head_learns(photos: Path, tmp_path: Path) -> None:
+    start = tmp_path / "efficientnet-lite0.pth"
+    torch.manual_seed(0)
+    torch.save(_ported(EfficientNetLite()), start)
+    before = LiteDeepLab(21)
+    before.start_from(start)
+    for name, frozen in (("free", False), ("frozen", True)):
+        settings = [f"freeze_backbone={str(frozen).lower()}"]
+        segmenter(photos, tmp_path / name, 2, weights=start, config="lite-deeplab", settings=settings)
+        made = load_file(tmp_path / name / "segmenter.safetensors")
+        kept = [
+            torch.equal(value.half(), made[key])
+            for key, value in before.state_dict().items()
+            if key.startswith("backbone.") and key.endswith(("conv.weight", "running_mean"))
+        ]
+        assert all(kept) if frozen else not any(kept), "weights and the norms' statistics alike"
+
+
+def test_a_backbone_alone_is_a_teacher(tmp_path: Path) -> None:
+    features = SqueezeNetFeatures().layers.state_dict()
+    save_file({f"features.{key}": value for key, value in features.items()}, tmp_path / "squeezenet.safetensors")
+    backbone = load_teacher(tmp_path / "squeezenet.safetensors")
+    assert (backbone.channels, type(backbone.network)) == (512, SqueezeNetFeatures)
 
 
 def test_a_teacher_may_have_answers_only(photos: Path, tmp_path: Path) -> None:
@@ -467,14 +527,12 @@ def test_a_teacher_may_have_answers_only(photos: Path, tmp_path: Path) -> None:
 def test_teachers_answer_together(photos: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_file(SlimDeepLab(16, 21).state_dict(), tmp_path / "slim.safetensors")
-    save_file(SqueezeDeepLab(21).state_dict(), tmp_path / "squeeze.safetensors")
+    save_file(LiteDeepLab(21).state_dict(), tmp_path / "lite.safetensors")
     backbone = {f"features.{key}": value for key, value in SqueezeNetFeatures().layers.state_dict().items()}
     save_file(backbone, tmp_path / "backbone.safetensors")
-    slim, squeeze, features = (
-        load_teacher(tmp_path / f"{name}.safetensors") for name in ("slim", "squeeze", "backbone")
-    )
+    slim, lite, features = (load_teacher(tmp_path / f"{name}.safetensors") for name in ("slim", "lite", "backbone"))
     image = torch.rand(2, 3, 64, 80)
-    lesson, alone = Ensemble([squeeze, slim])(image), [each(image) for each in (squeeze, slim)]
+    lesson, alone = Ensemble([lite, slim])(image), [each(image) for each in (lite, slim)]
     mean = torch.stack([each.logits.softmax(1) for each in alone]).mean(0)
     assert torch.allclose(lesson.logits.softmax(1), mean, atol=1e-5)
     assert torch.equal(lesson.features, alone[0].features), "of the first that shows some"
@@ -484,7 +542,7 @@ def test_teachers_answer_together(photos: Path, tmp_path: Path) -> None:
     assert torch.allclose(lesson.logits.softmax(1), alone[1].logits.softmax(1), atol=1e-5), "a backbone has no answers"
     assert Ensemble([features])(image).logits is None
 
-    recorder, _ = segmenter(photos, tmp_path / "run", 2, teacher=Ensemble([squeeze, slim]))
+    recorder, _ = segmenter(photos, tmp_path / "run", 2, teacher=Ensemble([lite, slim]))
     assert recorder.losses[0].keys() == {"cross_entropy", "hint", "distillation"}
 
 
@@ -524,10 +582,46 @@ def test_command_line_trains_a_segmenter_that_the_package_loads(photos: Path, tm
         metadata = file.metadata()
     assert json.loads(metadata["data"]) == {"folder": 9}
     digest = hashlib.sha256((tmp_path / "teacher.pth").read_bytes()).hexdigest()
-    assert json.loads(metadata["sha256"]) == {"teachers": [digest], "init": []}
+    digests = json.loads(metadata["sha256"])
+    assert (digests["teachers"], digests["init"], len(digests["photos"])) == ([digest], [], 1)
     assert "val/mean_iou" in (out / "scalars.jsonl").read_text()
     found = segmentation.load(out / "segmenter.safetensors", device=CPU, dtype=torch.float32)
     assert isinstance(found.find(np.zeros((64, 80, 3), np.uint8), ["car"]), list)
+
+
+def test_weights_are_averaged_and_say_of_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    states = [SlimDeepLab(16).state_dict() for _ in files]
+    for file, state in zip(files, states, strict=True):
+        save_file(state, file, {"recipe": "{}", "scores": "{}", "trained": "{}"})
+    out = tmp_path / "mean.safetensors"
+    words = ["train", "average", *map(str, files), "--share", "3", "--share", "1", "--out", str(out)]
+    assert run(words) == 0
+    mean = load_file(out)
+    for key, value in states[0].items():
+        if value.is_floating_point():
+            assert torch.allclose(mean[key].float(), 0.75 * value + 0.25 * states[1][key], atol=1e-3)
+    with safe_open(out, "pt") as file:
+        metadata = file.metadata()
+    digest = hashlib.sha256(files[0].read_bytes()).hexdigest()
+    assert json.loads(metadata["mean_of"])[0] == {"sha256": digest, "share": 0.75}
+    assert metadata.keys() == {"recipe", "mean_of"}, "scores are not those of the mean"
+
+    save_file(SlimDeepLab(24).state_dict(), tmp_path / "wider.safetensors")
+    before = out.read_bytes()
+    for said, words in (
+        ("exists", [*map(str, files), "--out", str(out)]),
+        ("two files or more", [str(files[0]), "--out", str(tmp_path / "new")]),
+        ("another network", [str(files[0]), str(tmp_path / "wider.safetensors"), "--out", str(tmp_path / "new")]),
+        ("as many shares", [*map(str, files), "--share", "1", "--out", str(tmp_path / "new")]),
+    ):
+        capsys.readouterr()
+        assert run(["train", "average", *words]) in (1, 2)
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+    assert out.read_bytes() == before
 
 
 def test_interrupt_saves_and_the_run_goes_on(photos: Path, tmp_path: Path) -> None:

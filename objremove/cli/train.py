@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from objremove.cli.console import INTERRUPTED, OK, Speaker
+from objremove.cli.output import check_replaceable
 from objremove.errors import UsageError
 from objremove.wording import counted
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from objremove.training.loop import Outcome
     from objremove.training.recipe import Recipe
 
-app = typer.Typer(help="Train the inpainter or the class segmenter.", no_args_is_help=True)
+app = typer.Typer(help="Train the inpainter or the class segmenter; average what came of it.", no_args_is_help=True)
 
 _LINE_SECONDS = 30.0
 
@@ -158,11 +159,36 @@ def segmenter(
     run = load_config(SegmenterConfig, config, settings or ())
     fabric = make_fabric(device, run.loop.precision)
     photos, judges = _libraries(data, val or (), run.data)
+    if judges is not None and not any(record.label == "human" for record in judges.records) and fabric.is_global_zero:
+        Speaker().say("none of the photos to judge by has labels by hand: there will be no scores")
     fabric.seed_everything(run.loop.seed, verbose=False)
     teacher = Ensemble([load_teacher(path) for path in teachers]) if teachers else None
     recipe = SegmenterRecipe(fabric, run, photos, judges, weights=init, teacher=teacher)
     given, begun = {"teachers": _digests(teachers)}, {"init": _digests([init])}
     return _run(fabric, recipe, run, photos, given, begun, out=out, minutes=minutes, resume=resume, overwrite=overwrite)
+
+
+@app.command()
+def average(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Weights of one network, two files or more (safetensors).")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the mean goes.")],
+    shares: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--share", min=0.0, help="Weight of each file, in their order; default: alike.", show_default=False
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE where it is there already.")] = False,
+) -> int:
+    """Average the weights of runs that began from one another: often better than each of them."""
+    check_replaceable(out, overwrite=overwrite)
+    from objremove.training.average import average_files
+
+    average_files(files, out, shares or [1.0] * len(files))
+    Speaker().say(f"mean of {len(files)} files: {out}")
+    return OK
 
 
 def _prepare(threads: int | None, out: Path, *, resume: Path | None, overwrite: bool) -> None:
@@ -199,6 +225,8 @@ def _libraries(
         training = _without(training, {record.file.resolve() for record in judged})
         judges = library(judged, memory_gb=room if is_first_process() else 0)  # no other one judges
         room -= judges.kept_bytes / 1e9
+    elif is_first_process():
+        Speaker().say("no photos to judge by: there will be no scores and no previews; --val names some")
     return library(training, memory_gb=room, forgiving=True), judges
 
 
@@ -246,8 +274,9 @@ def _run(
             config,
             out=out,
             reporter=reporter,
-            metadata={"recipe": asdict(config), "data": photos.summary(), "sha256": {**given, **begun}},
-            given=given,
+            metadata={"recipe": asdict(config), "data": photos.summary()},
+            given={**given, "photos": [photos.digest()]},
+            begun=begun,
             minutes=minutes,
             resume=resume,
             overwrite=overwrite,

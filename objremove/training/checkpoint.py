@@ -20,6 +20,9 @@ NAME = "last.ckpt"
 GIVEN = "given"
 """Among the settings: what a run was given beside its configuration. Earlier versions did not write it down."""
 
+BEGUN = "begun"
+"""Among the settings: what a run began from. A later sitting need not name it again, but may not name another."""
+
 
 def save_checkpoint(fabric: Fabric, folder: Path, recipe: Recipe, *, step: int, seconds: float, settings: str) -> None:
     """Write `folder`/last.ckpt, whole or not at all. Every process must call it."""
@@ -36,8 +39,8 @@ def checkpoint_file(path: Path) -> Path:
     return path / NAME if path.is_dir() else path
 
 
-def load_checkpoint(fabric: Fabric, path: Path, recipe: Recipe, *, settings: str) -> tuple[int, float]:
-    """Put a checkpoint's state into the recipe and the random generators; returns its step and the seconds trained before.
+def load_checkpoint(fabric: Fabric, path: Path, recipe: Recipe, *, settings: str) -> tuple[int, float, str]:
+    """Put a checkpoint's state into the recipe and the random generators; returns its step, the seconds trained before and its settings.
 
     Raises:
         ModelError: there is none, it is damaged, or it belongs to a run with other networks.
@@ -60,7 +63,7 @@ def load_checkpoint(fabric: Fabric, path: Path, recipe: Recipe, *, settings: str
             "take its own configuration, or begin anew from its weights with --init"
         )
     _restore_random_state(content["random"])
-    return int(content["step"]), float(content["seconds"])
+    return int(content["step"]), float(content["seconds"]), str(content["settings"])
 
 
 def _differences(before: str, now: str) -> str:
@@ -68,6 +71,8 @@ def _differences(before: str, now: str) -> str:
     old, new = (json.loads(settings or "{}") for settings in (before, now))
     if GIVEN not in old:
         new.pop(GIVEN, None)
+    begun, named = old.pop(BEGUN, {}), new.pop(BEGUN, {})
+    old[BEGUN], new[BEGUN] = ({key: each[key] for key in begun if named.get(key)} for each in (begun, named))
     old, new = dict(_flat(old)), dict(_flat(new))
     return "; ".join(
         f"{key} was {old.get(key, 'unknown')}, is {new.get(key, 'unknown')}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -14,6 +15,25 @@ from objremove.errors import UsageError
 from objremove.inpainting.lama.generator import GeneratorConfig
 
 T = TypeVar("T")
+
+
+# Before the classes: defaults are made, and so checked, while they are defined.
+def _refuse_below_0(config: object, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(config, name) < math.inf:
+            raise ValueError(f"{name} must be 0 or more, and finite")
+
+
+def _refuse_no_share(config: object, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(config, name) <= 1:
+            raise ValueError(f"{name} must be in 0..1")
+
+
+def _refuse_no_range(config: object, name: str, *, most: float) -> None:
+    low, high = getattr(config, name)
+    if not (0 < low <= high <= most and high < math.inf):
+        raise ValueError(f"{name} must be a range above 0{'' if most == math.inf else f', {most:g} at most'}")
 
 
 @dataclass(frozen=True)
@@ -60,6 +80,8 @@ class LoopConfig:
         _refuse_below_0(self, "seed", "warmup", "workers", "checkpoint_minutes")
         if not self.sizes or self.sizes[0][0] != 0 or list(self.sizes) != sorted(self.sizes):
             raise ValueError("sizes must begin at progress 0 and rise")
+        if self.sizes[-1][0] >= 1:
+            raise ValueError("sizes must begin before progress 1")
         if any(size < 32 or size % 16 for _, size in self.sizes):
             raise ValueError("sizes must be multiples of 16 pixels, 32 at least")
         if not 0 <= self.ema_decay < 1:
@@ -91,6 +113,18 @@ class DataConfig:
     unlabelled_weight: float = 1.0
     class_balance: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Refuse what draws no photo.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        _refuse_below_0(self, "memory_gb", "short_side", "unlabelled_weight", "class_balance")
+        for weights in (self.source_weights, self.label_weights):
+            for name, weight in weights.items():
+                if not 0 <= weight < math.inf:
+                    raise ValueError(f"the weight of {name} must be 0 or more")
+
 
 @dataclass(frozen=True)
 class AugmentConfig:
@@ -119,6 +153,27 @@ class AugmentConfig:
     value: int = 5
     clahe: float = 4.0
 
+    def __post_init__(self) -> None:
+        """Refuse what leaves no picture.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        _refuse_no_share(self, "probability")
+        _refuse_below_0(
+            self,
+            "perspective",
+            "rotation",
+            "distortion",
+            "brightness",
+            "contrast",
+            "hue",
+            "saturation",
+            "value",
+            "clahe",
+        )
+        _refuse_no_range(self, "scale", most=math.inf)
+
 
 @dataclass(frozen=True)
 class MaskConfig:
@@ -129,6 +184,17 @@ class MaskConfig:
     narrow_irregular: float = 0.0
     narrow_boxes: float = 0.0
     shapes: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what draws no hole.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        kinds = [kind.name for kind in fields(self)]
+        _refuse_below_0(self, *kinds)
+        if not any(getattr(self, kind) for kind in kinds):
+            raise ValueError(f"one of {', '.join(kinds)} must be above 0")
 
 
 @dataclass(frozen=True)
@@ -158,6 +224,7 @@ class LossConfig:
         Raises:
             ValueError: naming the field.
         """
+        _refuse_below_0(self, "l1_known", "l1_hole", "adversarial", "feature_matching", "perceptual", "r1")
         if self.r1_interval < 1:
             raise ValueError("r1_interval must be at least 1")
 
@@ -225,14 +292,25 @@ class SegmenterAugmentConfig:
     mix_up: float = 0.0
     rotation: float = 10.0
 
+    def __post_init__(self) -> None:
+        """Refuse what leaves no picture.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        _refuse_no_share(self, "grey", "blur", "copy_paste", "paste_share", "cut_mix", "mix_up")
+        _refuse_below_0(self, "aspect", "brightness", "offset", "contrast", "saturation", "rotation")
+        _refuse_no_range(self, "area", most=1.0)
+
 
 @dataclass(frozen=True)
 class SegmenterConfig:
     """A run of `objremove train segmenter`.
 
     Attributes:
-        network: what is trained: the one that ships, or a teacher for it (`training/squeeze_deeplab.py`).
+        network: what is trained: the one that ships, or a teacher for it (`training/lite_deeplab.py`).
         width: channels of `slim-deeplab` at stride 4.
+        freeze_backbone: whether the backbone of `lite-deeplab` stays as it is, so that only its head learns: five times as fast.
         lr: AdamW's learning rate, before `loop.curve` and `loop.warmup`.
         weight_decay: share of a weight that a step takes away, times the learning rate.
         gradient_clip: largest norm of the gradient, which is scaled down to it; 0: as it comes.
@@ -242,10 +320,11 @@ class SegmenterConfig:
     """
 
     loop: LoopConfig
-    network: Literal["slim-deeplab", "squeeze-deeplab"] = "slim-deeplab"
+    network: Literal["slim-deeplab", "lite-deeplab"] = "slim-deeplab"
     data: DataConfig = DataConfig()
     augment: SegmenterAugmentConfig = SegmenterAugmentConfig()
     width: int = 48
+    freeze_backbone: bool = False
     lr: float = 1.5e-3
     weight_decay: float = 0.02
     gradient_clip: float = 5.0
@@ -260,6 +339,10 @@ class SegmenterConfig:
             ValueError: naming the field.
         """
         _refuse_below_0(self, "lr", "weight_decay", "gradient_clip")
+        if self.freeze_backbone and self.network != "lite-deeplab":
+            raise ValueError(
+                f"freeze_backbone is for lite-deeplab: {self.network} has no backbone that was trained before"
+            )
 
 
 def shipped() -> list[str]:
@@ -305,12 +388,6 @@ def from_table(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         return kind(**values)
     except (ValueError, TypeError) as error:  # a value out of range, or one that is missing
         raise UsageError(f"{where}: {error}") from None
-
-
-def _refuse_below_0(config: object, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) < 0:
-            raise ValueError(f"{name} must be 0 or more")
 
 
 def _read(name_or_path: str) -> dict[str, Any]:

@@ -99,9 +99,12 @@ def read_records(paths: Sequence[Path]) -> list[Record]:
 
 
 def find_data(path: Path) -> tuple[list[Path], list[Path]]:
-    """Photos to train on and to judge by: `train-*.tar` and `val-*.tar` in a folder; any other path is the former as a whole."""
-    train, val = (sorted(path.glob(f"{part}-*.tar")) if path.is_dir() else [] for part in ("train", "val"))
-    return train or [path], val
+    """Photos to train on and to judge by: `train-*.tar` and `val-*.tar` in a folder, or one `train-*.tar` and the `val-*.tar` beside
+    it; any other path is the former as a whole."""
+    if path.is_dir():
+        train, val = (sorted(path.glob(f"{part}-*.tar")) for part in ("train", "val"))
+        return train or [path], val
+    return [path], sorted(path.parent.glob("val-*.tar")) if path.match("train-*.tar") else []
 
 
 def read_photo(record: Record) -> Bytes:

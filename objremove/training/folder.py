@@ -29,18 +29,18 @@ def check_folder(folder: Path, *, resume: Path | None, overwrite: bool) -> None:
         overwrite: whether an earlier run there is given up.
 
     Raises:
-        UsageError: an earlier run's checkpoint is there, and neither resumed nor given up, or both.
+        UsageError: files of an earlier run are there, and it is neither resumed nor given up, or both.
     """
-    earlier = folder / NAME
-    if not earlier.exists():
+    checkpoint = folder / NAME
+    earlier = next((file for pattern in _OWN for file in folder.glob(pattern)), None)
+    if earlier is None:
         return
-    goes_on = resume is not None and checkpoint_file(resume).resolve() == earlier.resolve()
+    goes_on = resume is not None and checkpoint_file(resume).resolve() == checkpoint.resolve()
     if goes_on and overwrite:
-        raise UsageError(f"--overwrite would remove {earlier}, which --resume goes on from: leave one of them out")
+        raise UsageError(f"--overwrite would remove {checkpoint}, which --resume goes on from: leave one of them out")
     if not (goes_on or overwrite):
-        raise UsageError(
-            f"{earlier} is an earlier run's: go on with --resume {folder}, replace it with --overwrite, or name another --out"
-        )
+        go_on = f"go on with --resume {folder}, " if earlier == checkpoint else ""
+        raise UsageError(f"{earlier} is an earlier run's: {go_on}replace it with --overwrite, or name another --out")
 
 
 def clear_folder(folder: Path) -> None:

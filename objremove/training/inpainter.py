@@ -19,7 +19,7 @@ from lightning.fabric.wrappers import _FabricOptimizer
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from objremove.errors import ModelError, UsageError
+from objremove.errors import ModelError, PhotoError, UsageError
 from objremove.inpainting.lama.checkpoint import load_generator, save_generator
 from objremove.inpainting.lama.generator import Generator, build_generator
 from objremove.training import losses
@@ -167,9 +167,10 @@ class InpainterRecipe:
         return sheet(rows, columns=2)
 
     def export(self, folder: Path, metadata: Mapping[str, str]) -> None:
-        """The averaged generator, which ships, and the discriminator, with which a later run can go on."""
+        """The averaged generator, which ships, and the discriminator, if one took part, with which a later run can go on."""
         save_generator(self._ema.network, folder / self.file_name, metadata)
-        write_weights(self._plain_discriminator, folder / "discriminator.safetensors", {})
+        if self._config.losses.judged:
+            write_weights(self._plain_discriminator, folder / "discriminator.safetensors", {})
 
     def _generator_step(self, real: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         weights, fabric = self._config.losses, self._fabric
@@ -249,6 +250,9 @@ class InpainterRecipe:
         for index in indices:
             photo = self._validation.photo(int(index))
             size = min(_VALIDATION_SIZE, min(photo.shape[:2]) // 16 * 16)
+            if not size:
+                key = self._validation.records[int(index)].key
+                raise PhotoError(f"photo {key} is narrower than 16 px, too small to judge by: take it out of --val")
             top, left = ((side - size) // 2 for side in photo.shape[:2])
             crop = np.ascontiguousarray(photo[top : top + size, left : left + size])
             examples.append((crop, _hole(_VALIDATION_MASKS, np.random.default_rng((2022, int(index))), size)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -69,6 +71,11 @@ class PhotoLibrary:
     def summary(self) -> dict[str, int]:
         """Number of photos by source."""
         return dict(sorted(Counter(record.source for record in self.records).items()))
+
+    def digest(self) -> str:
+        """SHA-256 of the photos' keys, kinds of labels and classes, in their order: another one tells of other data."""
+        told = [(record.key, record.source, record.label, record.classes) for record in self.records]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     def _decode_ahead(self, room: float, threads: int, forgiving: bool) -> None:
         decode = self._decode_if_whole if forgiving else self._decode

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from objremove.errors import ModelError, PhotoError, UsageError
 from objremove.training.agreement import Agreement
-from objremove.training.checkpoint import GIVEN, load_checkpoint, save_checkpoint
+from objremove.training.checkpoint import BEGUN, GIVEN, load_checkpoint, save_checkpoint
 from objremove.training.clock import Clock, learning_rate
 from objremove.training.config import InpainterConfig, LoopConfig, SegmenterConfig
 from objremove.training.folder import check_folder, clear_folder
@@ -110,6 +110,7 @@ def train(
     reporter: Reporter,
     metadata: Mapping[str, object],
     given: Mapping[str, Sequence[str]] | None = None,
+    begun: Mapping[str, Sequence[str]] | None = None,
     minutes: float | None = None,
     resume: Path | None = None,
     overwrite: bool = False,
@@ -123,7 +124,8 @@ def train(
         out: folder for last.ckpt, the exported weights, previews/, scalars.jsonl and TensorBoard's events; made if need be.
         reporter: hears of every step.
         metadata: goes into the exported weights, with what was measured.
-        given: digests of what the recipe learns from beside photos, by kind: a resumed run must have the same.
+        given: digests of what the recipe learns from, by kind: a resumed run must have the same.
+        begun: digests of what the recipe started from, by kind: a resumed run has those of its first sitting, and may leave them out.
         minutes: time budget over all sittings of the run.
         resume: a checkpoint, or the folder with it.
         overwrite: remove the files of an earlier run in `out` first.
@@ -135,8 +137,10 @@ def train(
     """
     if fabric.is_global_zero:
         check_folder(out, resume=resume, overwrite=overwrite)
-    loop, settings = config.loop, _settings(config, {"processes": fabric.world_size, **(given or {})})
-    first, before = load_checkpoint(fabric, resume, recipe, settings=settings) if resume else (0, 0.0)
+    loop, first, before = config.loop, 0, 0.0
+    settings = _settings(config, {"processes": fabric.world_size, **(given or {})}, begun or {})
+    if resume:
+        first, before, settings = load_checkpoint(fabric, resume, recipe, settings=settings)
     out.mkdir(parents=True, exist_ok=True)
     if overwrite and fabric.is_global_zero:
         clear_folder(out)
@@ -154,7 +158,9 @@ def train(
         workers=worker_count(loop.workers, on_gpu),
         pin=on_gpu,
     )
-    run = _Run(fabric, recipe, loop, out, reporter, dict(metadata), agreement, clock, records, settings, first)
+    digests = {**(given or {}), **json.loads(settings).get(BEGUN, {})}
+    described = {**metadata, "sha256": digests}
+    run = _Run(fabric, recipe, loop, out, reporter, described, agreement, clock, records, settings, first)
     try:
         with _orderly_signals(clock.stop):
             run.steps(stream)
@@ -328,10 +334,12 @@ class _Run:
         return texts | {"trained": json.dumps(measured), "scores": json.dumps(dict(scores))}
 
 
-def _settings(config: InpainterConfig | SegmenterConfig, given: Mapping[str, object]) -> str:
+def _settings(
+    config: InpainterConfig | SegmenterConfig, given: Mapping[str, object], begun: Mapping[str, object]
+) -> str:
     """Everything that a resumed run must share with its first sitting; its length and its records are free to change."""
     loop = replace(config.loop, steps=1, workers=0, checkpoint_minutes=0.0, log_every=1)
-    return json.dumps(asdict(replace(config, loop=loop)) | {GIVEN: given}, sort_keys=True)
+    return json.dumps(asdict(replace(config, loop=loop)) | {GIVEN: given, BEGUN: begun}, sort_keys=True)
 
 
 def _not_finite(state: Mapping[str, Any]) -> list[str]:

@@ -7,19 +7,17 @@ WACV 2022, section 2.2). Where its file is not there, SqueezeNet's features (tex
 
 from __future__ import annotations
 
-import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from objremove.errors import ModelError
 from objremove.segmentation.slim_deeplab import SlimDeepLab
+from objremove.segmentation.weights import read_state
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -62,7 +60,7 @@ class PerceptualLoss(nn.Module):
 
 
 class SqueezeNetFeatures(Backbone):
-    """SqueezeNet 1.1 (Iandola et al., 2016; original ImageNet release): stem and the last six fire modules."""
+    """SqueezeNet 1.1 (Iandola et al., 2016; original ImageNet release): stem and six of its fire modules."""
 
     taps = (1, 4, 7, 9, 10, 11, 12)
 
@@ -170,7 +168,7 @@ def load_backbone(path: Path) -> Backbone:
     Raises:
         ModelError: the file is missing, damaged or holds none of the known backbones.
     """
-    state = {key: value.float() if value.is_floating_point() else value for key, value in _read(path).items()}
+    state = read_state(path)
     try:
         backbone = _backbone(state)
     except RuntimeError as error:
@@ -195,18 +193,6 @@ def _backbone(state: dict[str, Tensor]) -> Backbone | None:
         encoder.load_state_dict({key: value for key, value in state.items() if not key.startswith("fc.")})
         return encoder
     return None
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ModelError(f"cannot read backbone {path}: {error.strerror or error}") from None
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ModelError(f"{path} is no whole weight file ({type(error).__name__}): fetch it again") from None
-    return {str(key): value for key, value in dict(content).items() if isinstance(value, Tensor)}
 
 
 def _difference(mine: Tensor, theirs: Tensor, normalised: bool, mask: Tensor | None) -> Tensor:

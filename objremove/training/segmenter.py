@@ -25,11 +25,11 @@ from objremove.training.ema import Ema
 from objremove.training.export import load_weights, write_weights
 from objremove.training.files import IGNORE, Bytes
 from objremove.training.library import PhotoLibrary, ShapeBank, sampling_weights
+from objremove.training.lite_deeplab import LiteDeepLab
 from objremove.training.perceptual import IMAGENET_MEAN, IMAGENET_STD
 from objremove.training.pictures import sheet
 from objremove.training.recipe import Scalars
 from objremove.training.segmenter_augment import cut_mix, mix_up, paste_object, random_crop, recolour
-from objremove.training.squeeze_deeplab import SqueezeDeepLab
 from objremove.training.stream import Sample
 from objremove.training.teachers import Ensemble, TaughtSegmenter, Teacher, answer_size, distillation_loss, hint_loss
 
@@ -44,7 +44,7 @@ class SegmenterRecipe:
         config: the run.
         library: photos with labels to train on.
         validation: photos to judge by (those labelled by hand count); None: no scores and no previews.
-        weights: start from these weights (safetensors); None: from scratch. A `SqueezeDeepLab` also starts from SqueezeNet 1.1.
+        weights: start from these weights (safetensors); None: from scratch. A `LiteDeepLab` also starts from EfficientNet-Lite0.
         teacher: what the network also learns from; None: it learns from labels only.
 
     Raises:
@@ -200,12 +200,14 @@ class SegmenterRecipe:
         return (photos.permute(0, 3, 1, 2).float() - self._mean) / self._std
 
 
-def _build(config: SegmenterConfig, weights: Path | None) -> SlimDeepLab | SqueezeDeepLab:
+def _build(config: SegmenterConfig, weights: Path | None) -> SlimDeepLab | LiteDeepLab:
     """The configured network with its starting weights."""
     if config.network == "slim-deeplab":
-        network: SlimDeepLab | SqueezeDeepLab = SlimDeepLab(config.width, len(VOC))
+        network: SlimDeepLab | LiteDeepLab = SlimDeepLab(config.width, len(VOC))
     else:
-        network = SqueezeDeepLab(len(VOC))
+        network = LiteDeepLab(len(VOC))
+        if config.freeze_backbone:
+            network.freeze_backbone()
         if weights is not None and network.start_from(weights):
             return network
     if weights is not None:
@@ -215,7 +217,7 @@ def _build(config: SegmenterConfig, weights: Path | None) -> SlimDeepLab | Squee
 
 def _pasted_objects(library: PhotoLibrary, share: float) -> ShapeBank | None:
     """Objects of the classes that at most this share of the photos show; None where there is no such class."""
-    counts = Counter(label for record in library.records for label in record.classes)
+    counts = Counter(label for record in library.records if record.labels is not None for label in record.classes)
     classes = [label for label, count in counts.items() if count <= share * len(library)]
     return ShapeBank(library, classes, balance=0.5) if classes else None
 

@@ -21,8 +21,8 @@ from objremove.errors import ModelError
 from objremove.segmentation.architectures import ARCHITECTURES, network_in, without_auxiliary
 from objremove.segmentation.slim_deeplab import SlimDeepLab
 from objremove.segmentation.weights import State, fits, load_state, read_state
+from objremove.training.lite_deeplab import LiteDeepLab
 from objremove.training.perceptual import IMAGENET_MEAN, IMAGENET_STD, Backbone, load_backbone
-from objremove.training.squeeze_deeplab import SqueezeDeepLab
 
 ANSWER_STRIDE = 4
 """In training a network answers at every fourth pixel: finer than what it resolves (stride 8), and a third of the time less."""
@@ -66,7 +66,7 @@ class Teacher(nn.Module):
         if isinstance(network, Backbone):
             return Lesson(_standardised(network(image)[-1]), None)
         image = (image - self.get_buffer("mean")) / self.get_buffer("std")
-        if isinstance(network, SlimDeepLab | SqueezeDeepLab):
+        if isinstance(network, SlimDeepLab | LiteDeepLab):
             low, high = network.encode(image)
             return Lesson(_standardised(high), network.decode(low, high, answer_size(image)))
         # Antialiasing knows no half precision on a CPU.
@@ -106,7 +106,7 @@ class TaughtSegmenter(nn.Module):
         channels: of the teacher's features; 0: it shows none, and nothing is guessed.
     """
 
-    def __init__(self, student: SlimDeepLab | SqueezeDeepLab, channels: int) -> None:
+    def __init__(self, student: SlimDeepLab | LiteDeepLab, channels: int) -> None:
         super().__init__()
         self.student = student
         self.guess = nn.Conv2d(student.high_channels, channels, 1) if channels else None
@@ -136,7 +136,7 @@ def distillation_loss(logits: Tensor, expected: Tensor) -> Tensor:
 
 
 def load_teacher(path: Path) -> Teacher:
-    """The teacher in a weight file, told by its keys: a backbone of `load_backbone`, a `SqueezeDeepLab`, or a semantic segmenter of
+    """The teacher in a weight file, told by its keys: a backbone of `load_backbone`, a `LiteDeepLab`, or a semantic segmenter of
     the registry (`slim-deeplab-voc21`, `deeplabv3_resnet101` ...).
 
     Raises:
@@ -160,7 +160,7 @@ def _segmenter(state: State, path: Path) -> nn.Module | None:
     found = network_in(state, path)
     if found is not None and not ARCHITECTURES[found[0]].boxes:
         return found[1]
-    network = SqueezeDeepLab(len(VOC))
+    network = LiteDeepLab(len(VOC))
     if not fits(network, state):
         return None
     load_state(network, state, path=path)
