@@ -143,10 +143,16 @@ def left_of(instances: Iterable[Instance], staying: Sequence[Instance]) -> list[
     """What is left of each instance outside of what stays in the same photo."""
     if not staying:
         return list(instances)
-    mask = np.zeros(staying[0].size, np.bool_)
-    for one in staying:
-        one.paint(mask)
+    mask = union(staying, staying[0].size)
     return [part for one in instances if (part := one.minus(mask))]
+
+
+def union(instances: Iterable[Instance], size: tuple[int, int]) -> Mask:
+    """(H, W) bool: what instances of a photo of `size` = (H, W) cover together."""
+    mask = np.zeros(size, np.bool_)
+    for one in instances:
+        one.paint(mask)
+    return mask
 
 
 def check_sizes(instances: Iterable[Any], size: tuple[int, int]) -> None:

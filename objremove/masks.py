@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from objremove.errors import UsageError
-from objremove.instances import Instance
+from objremove.instances import Instance, union
 from objremove.types import AnyArray, Mask
 
 OWN_MASK = "mask"
@@ -111,13 +111,13 @@ def build_hole(
         size: (H, W) of the photo.
         spare: what stays: an object that goes may not grow into it.
         dilate: see `Dilation`.
-        feather: pixels; None takes a third of the smallest growth, at most 8, so that the soft edge lies in the grown ring. Where
-            one's own mask has no ring so wide, the soft edge lies inside the mask, and takes a third of what is thin.
+        feather: pixels; None takes a third of the largest growth, at most 8; where an object's grown ring is thinner, its soft edge
+            is. Where one's own mask has no ring so wide, the soft edge lies inside the mask, and takes a third of what is thin.
     """
     dilation = Dilation.parse(dilate)
     if feather is not None and feather < 0:
         raise UsageError(f"--feather {feather}: take 0 or more pixels")
-    mask, core, own, kept = (np.zeros(size, np.bool_) for _ in range(4))
+    mask, core, own = (np.zeros(size, np.bool_) for _ in range(3))
     radii = []
     for one in instances:
         radius = dilation.radius(one)
@@ -127,10 +127,8 @@ def build_hole(
         one.paint(own)
         grown, (x0, y0) = grow(one, radius)
         mask[y0 : y0 + grown.shape[0], x0 : x0 + grown.shape[1]] |= grown
-    for one in spare:
-        one.paint(kept)
-    mask &= ~kept | own
-    soft = min(8, min((radius for radius in radii if radius), default=0) // 3) if feather is None else feather
+    mask &= ~union(spare, size) | own
+    soft = min(8, max(radii, default=0) // 3) if feather is None else feather
     return Hole(mask, core, soft)
 
 

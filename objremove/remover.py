@@ -19,7 +19,7 @@ from objremove.arguments import check
 from objremove.errors import ModelError, UsageError
 from objremove.inpainting import Inpainter
 from objremove.inpainting.fill import Filling, Progress, fill_windows
-from objremove.instances import Instance, by_falling_area, check_sizes, left_of
+from objremove.instances import Instance, by_falling_area, check_sizes, left_of, union
 from objremove.masks import Dilation, Hole, build_hole, own_masks
 from objremove.photo import Photo
 from objremove.request import Request
@@ -191,7 +191,7 @@ class Remover:
         For who has looked for all classes, and then chooses one.
         """
         opened, remove = self.open(photo), Request(remove).remove
-        labels = parse_targets(remove).labels
+        labels = parse_targets(remove, known=self._known(remove)).labels
         segmenter = self.shelf.segmenter(labels)
         check_known(labels, segmenter.classes, segmenter.name)
         seen = look_again(segmenter, opened.pixels, labels, known, confidence=self.confidence)
@@ -301,7 +301,7 @@ class Remover:
         # What extends an object is part of it: it may stay where only its number was not named, but it keeps nothing off.
         spare = [*(one for one in kept if not one.extends), *staying]
         hole = build_hole(going, opened.size, spare=spare, dilate=dilate, feather=self.feather)
-        return Work(opened, hole, tuple(going), tuple(kept), self._planned(opened, hole, steps), steps)
+        return Work(opened, hole, tuple(going), tuple(kept), self._planned(opened, hole, spare, steps), steps)
 
     def inpainter(self) -> Inpainter:
         """What fills the windows of every `Work`."""
@@ -322,13 +322,16 @@ class Remover:
         """The whole road, for one photo."""
         return self.complete(self.start(photo, request), progress)
 
-    def _planned(self, photo: Photo, hole: Hole, steps: Steps) -> Filling | None:
-        """The windows of the hole; None where nothing goes."""
+    def _planned(self, photo: Photo, hole: Hole, spare: Sequence[Instance], steps: Steps) -> Filling | None:
+        """The windows of the hole; None where nothing goes. What is behind it is filled neither from what nobody sees nor from what
+        stays before it."""
         if not hole.area:
             return None
         inpainter = self.inpainter()
         steps.models.append(self.shelf.identity(inpainter))
-        hidden = None if photo.alpha is None else photo.alpha == 0
+        hidden = union(spare, photo.size) if spare else None
+        if photo.alpha is not None:
+            hidden = photo.alpha == 0 if hidden is None else hidden | (photo.alpha == 0)
         with steps.clock.stage("fill"):
             return Filling(photo.pixels, hole, inpainter, hidden=hidden)
 

@@ -83,6 +83,13 @@ def test_an_open_bay_is_no_gap():
     assert np.array_equal(close_gaps(mask, largest=1000), mask)
 
 
+def test_a_speck_hardens_no_other_edge():
+    person = Instance.from_mask(disc(), label="person", boundary_error=9)
+    speck = Instance.from_crop(np.ones((3, 3), np.bool_), (5, 5), (200, 200), label="person")
+    alone, both = (build_hole(going, (200, 200)) for going in ([person], [person, speck]))
+    assert alone.feather == both.feather > 1
+
+
 def test_feather_lies_in_the_grown_ring():
     one = Instance.from_mask(disc(), label="person")
     hole = build_hole([one], (200, 200), dilate=12)

@@ -49,6 +49,11 @@ class Server:
                 if name in outer.truncated | outer.ranges:
                     body = (outer.folder / name).read_bytes()
                     start = int(self.headers.get("Range", "bytes=0-")[6:-1]) if name in outer.ranges else 0
+                    if start >= len(body):
+                        self.send_response(416)
+                        self.send_header("Content-Range", f"bytes */{len(body)}")
+                        self.end_headers()
+                        return
                     self.send_response(206 if start else 200)
                     if start:
                         self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
@@ -267,6 +272,26 @@ class TestFetch:
         register(f"{server.url}/cut.bin")
         assert models.fetch("toy").read_bytes() == WEIGHTS
         assert len(server.asked) > 2, "each time a third of it came at most"
+        assert leftovers(home) == []
+
+    def test_what_came_whole_is_not_fetched_again(self, server: Server, home: Path, register, monkeypatch):
+        (server.folder / "cut.bin").write_bytes(WEIGHTS)
+        server.ranges.add("cut.bin")
+        register(f"{server.url}/cut.bin")
+        with monkeypatch.context() as killed:  # all is there, and the process ends before it is made use of
+            receive = download.receive
+
+            def received(*arguments: object) -> None:
+                receive(*arguments)
+                raise KeyboardInterrupt
+
+            killed.setattr(download, "receive", received)
+            with pytest.raises(KeyboardInterrupt):
+                models.fetch("toy")
+        server.asked.clear()
+        assert models.fetch("toy").read_bytes() == WEIGHTS
+        assert len(server.asked) == 1, "whether there is more"
+        assert server.started == 1
         assert leftovers(home) == []
 
     def test_what_came_is_kept_for_the_next_time(self, server: Server, home: Path, register):

@@ -166,6 +166,7 @@ def test_more_of_a_class_is_found_beside_what_is_known_of_it(remover):
     assert found.second_look
     assert len(remover.find_more(photo, "car", [])) == 2
     assert remover.find_more(photo, "person", [scrap]) == []
+    assert len(remover.find_more(photo, "all", [scrap])) == 1, "of the classes that it knows"
     with pytest.raises(UsageError, match="does not know dog"):
         remover.find_more(photo, "dog", [])
 
@@ -244,6 +245,18 @@ def test_colours_hidden_by_transparency_are_not_filled_from(remover):
     mask[30:50, 40:60] = True
     filled = remover.fill(pixels, mask).image[mask]
     assert np.abs(filled[:, :3].astype(int) - (40, 200, 40)).max() < 12
+
+
+def test_what_stays_is_not_filled_from(remover):
+    discs = ((110, 90, 20, RED), (150, 90, 16, BLUE))
+    photo = scene(discs=discs)
+    (blue,) = remover.find(photo, "car")
+    ((beside,), (plain,)) = (remover.map([photo], "person", **more) for more in ({"keep_masks": [blue.mask]}, {}))
+    behind = scene(discs=())
+    off = [np.abs(result.image[beside.mask].astype(int) - behind[beside.mask]).mean() for result in (beside, plain)]
+    assert off[0] < 4, "grown from the background alone"
+    assert off[0] < off[1] / 2, "and not from the blue disc that stays"
+    assert (beside.image[blue.mask] == photo[blue.mask]).all()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

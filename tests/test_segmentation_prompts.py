@@ -273,6 +273,18 @@ class TestGrabCut:
         (found,) = self.prompter.select(photo_of(mask), points=[(70, 70, True), (190, 70, False)])
         assert not found.covers(190, 70)
 
+    def test_a_click_means_the_same_on_a_large_photo(self):
+        small = disc(150, 220, 60, 70, 10) | disc(150, 220, 90, 70, 10)
+        large = np.kron(small, np.ones((12, 12), np.bool_))
+        rng = np.random.default_rng(3)
+        noise = rng.normal(0, 12, (150, 220, 1)).repeat(12, axis=0).repeat(12, axis=1)
+        pixels = np.clip(photo_of(large) + noise, 0, 255).astype(np.uint8)
+        (found,) = self.prompter.select(pixels, points=[(60 * 12, 70 * 12, True), (90 * 12, 70 * 12, False)])
+        first = disc(150, 220, 60, 70, 10)
+        assert overlap(found, np.kron(first, np.ones((12, 12), np.bool_))) > 0.8, (
+            "the disc that was clicked, and no more"
+        )
+
     def test_a_plain_box_is_taken_whole(self):
         pixels = np.full((80, 80, 3), 128, np.uint8)
         (found,) = self.prompter.select(pixels, boxes=[(20, 20, 60, 60)])

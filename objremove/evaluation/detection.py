@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from objremove.classes import VOC
-from objremove.instances import Instance
+from objremove.instances import Instance, union
 from objremove.training.files import Bytes
 from objremove.types import Mask
 
@@ -92,13 +92,9 @@ def labelled_classes(labels: Bytes) -> list[int]:
     return [label for label in present if _objects(labels, label)]
 
 
-def union_mask(instances: Iterable[Instance], name: str, size: tuple[int, ...]) -> Mask:
+def union_mask(instances: Iterable[Instance], name: str, size: tuple[int, int]) -> Mask:
     """(H, W) bool: what the instances of a class cover."""
-    mask = np.zeros(size, np.bool_)
-    for one in instances:
-        if one.label == name:
-            one.paint(mask)
-    return mask
+    return union((one for one in instances if one.label == name), size)
 
 
 def _objects(labels: Bytes, label: int) -> list[Mask]:

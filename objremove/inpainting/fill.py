@@ -6,7 +6,7 @@ Everything outside the hole stays bit for bit what it was: pixels are written th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import cv2
@@ -24,6 +24,9 @@ from objremove.types import Mask, Pixels, Windows
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
+
+_AROUND = 64
+"""Pixels around those that a window answers for that its last steps look at."""
 
 _WORTHWHILE = 0.8
 """A fill that can be trusted at this share of its size, or more, is taken as it is."""
@@ -51,7 +54,8 @@ def fill_hole(
         pixels: (H, W, 3) RGB, uint8 or uint16; not written to.
         hole: what to fill, of the same height and width.
         inpainter: what fills the windows.
-        hidden: (H, W) bool, pixels whose colour nobody sees (transparent ones): nothing is filled from them, where others are known.
+        hidden: (H, W) bool, pixels that show nothing of what is behind the hole (transparent ones, other objects that stay): nothing
+            is filled from them, where others are known.
         progress: called with (windows done, windows in all) after every batch; it may raise to cancel.
 
     Raises:
@@ -203,8 +207,22 @@ class View:
             return
         filled = match_tones(self.pixels, self.hole, answer)
         textured = self._textured(np.where(self.hole[:, :, None], filled, self.pixels))
-        picture = np.where(self.unknown[:, :, None], textured, self.crop)
-        self.filling._paste(self.window, level_step(picture, self.unknown), self.mine)
+        rows, columns = around = self._around_mine()
+        unknown = self.unknown[around]
+        picture = np.where(unknown[:, :, None], textured[around], self.crop[around])
+        x0, y0 = self.window.rect[:2]
+        rect = (x0 + columns.start, y0 + rows.start, x0 + columns.stop, y0 + rows.stop)
+        self.filling._paste(replace(self.window, rect=rect), level_step(picture, unknown), self.mine[around])
+
+    def _around_mine(self) -> tuple[slice, slice]:
+        """Rows and columns of the pixels that this window answers for, with enough around them for tones to be compared: a window
+        is mostly context."""
+        spans = []
+        for axis in (1, 0):
+            held = np.flatnonzero(self.mine.any(axis=axis))
+            last = min(self.mine.shape[1 - axis], int(held[-1]) + 1 + _AROUND)
+            spans.append(slice(max(0, int(held[0]) - _AROUND), last))
+        return spans[0], spans[1]
 
     def _textured(self, composite: Floats) -> Floats:
         """The filled view at the crop's own scale, with the textures that the inpainter doesn't draw; only the hole counts."""

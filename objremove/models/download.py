@@ -63,7 +63,9 @@ def _request(url: str, path: Path, most: int | None, progress: Progress | None) 
     asked = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     with requests.get(url, headers=asked, stream=True, timeout=_TIMEOUT) as answer:
         if answer.status_code == requests.codes.requested_range_not_satisfiable and done:
-            path.unlink()  # as long as the file or longer: begin anew
+            if answer.headers.get("Content-Range", "") == f"bytes */{done}":
+                return  # whole already: it was not made use of before
+            path.unlink()  # longer than the file, or of another: begin anew
             raise requests.ConnectionError("nothing is left to send")
         answer.raise_for_status()
         if not answer.headers.get("Content-Range", "").startswith(f"bytes {done}-"):

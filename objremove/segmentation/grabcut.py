@@ -112,7 +112,7 @@ def _from_points(pixels: Pixels, points: Points) -> Instance | None:
     region = _grow(whole.image, seeds, barred)
     hints = np.where(_thickened(region, 0.15), _MAYBE_BACK, _BACK).astype(np.uint8)
     hints[region] = _MAYBE_OBJECT
-    reach = max(1, round(0.01 * max(height, width)))
+    reach = max(1, round(0.01 * max(hints.shape)))
     for x, y in seeds:
         cv2.circle(hints, (x, y), reach, _OBJECT, cv2.FILLED)
     for x, y in barred:
@@ -202,7 +202,7 @@ def _crop(pixels: Pixels, box: Box) -> _Work:
     x0, y0, x1, y1 = box
     scale = min(1.0, _WORK_SIDE / max(x1 - x0, y1 - y0))
     size = max(1, round((y1 - y0) * scale)), max(1, round((x1 - x0) * scale))
-    return _Work(np.ascontiguousarray(resize(as_uint8(pixels[y0:y1, x0:x1]), size)), box)
+    return _Work(np.ascontiguousarray(as_uint8(resize(pixels[y0:y1, x0:x1], size))), box)
 
 
 def _at_work_scale(instance: Instance, work: _Work) -> NDArray[np.uint8]:

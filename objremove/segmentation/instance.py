@@ -68,7 +68,7 @@ class InstanceSegmenter:
         """Every detection in a photo, by falling score."""
         height, width = rgb.shape[:2]
         scale = min(self._architecture.short_side / min(height, width), _LONG_SIDE / max(height, width))
-        small = resize(as_uint8(rgb), (max(1, round(height * scale)), max(1, round(width * scale))))
+        small = as_uint8(resize(rgb, (max(1, round(height * scale)), max(1, round(width * scale)))))
         image = torch.from_numpy(small).to(self._device).permute(2, 0, 1).float() / 255
         network = self._network
         size = (small.shape[0], small.shape[1])

@@ -13,26 +13,27 @@ from numpy.typing import NDArray
 
 from objremove.instances import Instance
 from objremove.masks import close_gaps
-from objremove.types import Mask, Pixels
+from objremove.types import AnyArray, Mask, Pixels
 
 FloatMap = NDArray[np.float32]
 _BAND_PIXELS = 1 << 22  # floats made at a time: 16 MiB
 
 
 def as_uint8(pixels: Pixels) -> NDArray[np.uint8]:
-    """(H, W, 3) with 8 bits; 16-bit photos lose their lower byte. Not copied where nothing changes."""
+    """(H, W, 3) with 8 bits; 16-bit photos lose their lower byte: reduce them first. Not copied where nothing changes."""
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint8, copy=False)
     return (pixels >> 8).astype(np.uint8)
 
 
-def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """`image`, (h, w, 3), at `size` = (H, W): area-averaged where it shrinks, bilinear where it grows."""
+def resize(image: Pixels, size: tuple[int, int]) -> Pixels:
+    """`image`, (h, w, 3), at `size` = (H, W), in its own bits: area-averaged where it shrinks, bilinear where it grows."""
     if image.shape[:2] == size:
         return image
     shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=method), dtype=np.uint8)
+    resized: AnyArray = np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=method))
+    return resized
 
 
 def positive_crop(logits: FloatMap, size: tuple[int, int]) -> tuple[Mask, tuple[int, int]] | None:

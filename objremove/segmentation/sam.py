@@ -106,7 +106,7 @@ class SamPrompter:
         size = (pixels.shape[0], pixels.shape[1])
         scale = FRAME / max(size)
         inner = (max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5)))
-        small = resize(as_uint8(pixels), inner)
+        small = as_uint8(resize(pixels, inner))
         key = hashlib.blake2b(repr(size).encode() + small.tobytes(), digest_size=16).digest()
         with self._lock:
             if key not in self._embeddings:

@@ -196,7 +196,7 @@ class SemanticSegmenter:
     @torch.inference_mode()
     def _log_probabilities(self, pixels: Pixels, short_side: int, *, mirrored: bool = False) -> Tensor:
         """(classes, h, w) float32: what the network says of `pixels` seen at `short_side`, the mirror image's answer mirrored back."""
-        small = resize(as_uint8(pixels), network_size(_size(pixels), short_side))
+        small = as_uint8(resize(pixels, network_size(_size(pixels), short_side)))
         image = _normalised(torch.from_numpy(np.array(small)).to(self._device))
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16):
             logits: Tensor = self._network(image.flip(3) if mirrored else image)["out"].float()
