@@ -25,6 +25,7 @@ from objremove.segmentation import instance as instance_room
 from objremove.segmentation import outline, semantic
 from objremove.segmentation.architectures import ARCHITECTURES, Architecture, network_in, renamed, skeleton
 from objremove.segmentation.base import Segmenter
+from objremove.segmentation.frames import network_size, pieces
 from objremove.segmentation.instance import Detection, InstanceSegmenter
 from objremove.segmentation.semantic import SemanticSegmenter
 from objremove.segmentation.weights import read_state
@@ -265,6 +266,36 @@ class TestGeometry:
 
 class TestTiles:
     @settings(max_examples=60, deadline=None)
+    @given(st.integers(1, 12000), st.integers(1, 12000))
+    def test_sides_are_multiples_where_a_network_wants_them(self, height: int, width: int):
+        size = network_size((height, width), 224, 16)
+        assert all(side % 16 == 0 and side >= 16 for side in size)
+        plain = network_size((height, width), 224)
+        assert all(abs(ours - theirs) <= 8 for ours, theirs in zip(size, plain, strict=True))
+
+    @given(st.integers(1, 3000), st.integers(1, 60000))
+    def test_pieces_of_a_panorama_cover_it(self, height: int, width: int):
+        places = pieces((height, width))
+        if max(height, width) <= 4 * min(height, width):
+            assert places == [(0, 0, width, height)]
+            return
+        covered = np.zeros(max(height, width), np.bool_)
+        for x0, y0, x1, y1 in places:
+            assert {x1 - x0, y1 - y0} == {2 * min(height, width), min(height, width)}
+            covered[slice(x0, x1) if width > height else slice(y0, y1)] = True
+        assert covered.all()
+
+    @pytest.mark.parametrize("upright", [False, True])
+    def test_a_panorama_is_not_squeezed(self, upright: bool):
+        pixels = np.full((60, 900, 3), 90, np.uint8)
+        mask = np.zeros((60, 900), np.bool_)
+        mask[20:45, 610:635] = True
+        pixels[mask] = (255, 0, 0)
+        if upright:
+            pixels, mask = np.ascontiguousarray(pixels.transpose(1, 0, 2)), mask.T
+        (found,) = toy(short_side=60).find(pixels, ["person"])
+        assert (found.mask & mask).sum() > 0.9 * (found.mask | mask).sum()
+
     @given(st.integers(1, 12000), st.integers(1, 12000), st.sampled_from([64, 224, 520]))
     def test_tiles_are_few_and_cover_the_photo(self, height: int, width: int, side: int):
         boxes = semantic.tiles((height, width), side)

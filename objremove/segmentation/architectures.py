@@ -36,6 +36,8 @@ class Architecture:
         classes: class name by the index of its logit.
         short_side: the photo's short side in pixels that it is given.
         stride: input pixels for each logit before any upsampling inside the network.
+        side_multiple: sides are made multiples of this: on others a network whose cells reach beyond the picture, and are laid over it
+            from edge to edge again, answers with a shift.
         mirrored_side: the short side at which the mirrored photo is seen, to be averaged with the first answer; None: it is not.
         boxes: whether it is a detector with a mask in each box (Mask R-CNN) or labels every pixel.
     """
@@ -44,6 +46,7 @@ class Architecture:
     classes: dict[int, str]
     short_side: int = 520
     stride: int = 8
+    side_multiple: int = 1
     mirrored_side: int | None = None
     boxes: bool = False
 
@@ -64,7 +67,9 @@ def _mask_rcnn(builder: Callable[..., nn.Module], norm_eps: float) -> Callable[[
 
 
 ARCHITECTURES: Final[dict[str, Architecture]] = {
-    "slim-deeplab-voc21": Architecture(lambda: SlimDeepLab().eval(), _VOC_CLASSES, short_side=224, mirrored_side=288),
+    "slim-deeplab-voc21": Architecture(
+        lambda: SlimDeepLab().eval(), _VOC_CLASSES, short_side=224, side_multiple=16, mirrored_side=288
+    ),
     "deeplabv3_resnet101": Architecture(_semantic(segmentation.deeplabv3_resnet101), _VOC_CLASSES),
     "deeplabv3_resnet50": Architecture(_semantic(segmentation.deeplabv3_resnet50), _VOC_CLASSES),
     "deeplabv3_mobilenet_v3_large": Architecture(

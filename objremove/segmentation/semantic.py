@@ -13,6 +13,8 @@ that the overview is too coarse for, but no context, so that plain textures look
 that lie whole inside one tile, that they are sure of, and where the overview found nothing and nothing grew to. Every class counts there,
 whichever are asked for: the same photo has the same objects, and so the same numbers, in every request.
 
+A panorama is squeezed at first, and from four to one on seen in overlapping pieces along its length, whose answers are blended.
+
 A person who names a class mostly sees one in the photo. Where the network is sure of none, `look_again` puts that knowledge in: the
 odds of the class rise at every pixel by the same factor (Bayes' rule with another prior, as in Saerens et al., 2002), so that an
 animal which looked a little more like a cat is found as the dog that was asked for. One that is much less likely than another of
@@ -33,6 +35,7 @@ from torch import Tensor, nn
 
 from objremove.instances import Instance, by_falling_area
 from objremove.segmentation.architectures import Architecture
+from objremove.segmentation.frames import blend, network_size, pieces, tiles
 from objremove.segmentation.outline import FloatMap, as_uint8, instance_from_logits, resize
 from objremove.types import Mask, Pixels
 
@@ -47,11 +50,6 @@ LEAST_AREA = 0.0008  # components below this share of the photo are noise
 LEAST_AREA_IN_TILES = 0.005  # share of a tile
 
 _PEAK = 0.95  # quantile of the probabilities over an object: what its clearest part is taken for
-_LONGEST = 3.0  # the network's long side at most, in short sides
-_TILE_SCALE = 2.0  # the tile pass at most this much finer than the overview
-_LEAST_GAIN = 1.4  # a tile pass less fine than this times the overview is not worth its time
-_MOST_TILES = 16
-_TILE_OVERLAP = 0.25
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -147,9 +145,9 @@ class SemanticSegmenter:
 
         The mirror image is seen finer: it tells outlines, and the smaller picture what an object is.
         """
-        seen = self._log_probabilities(pixels, self._architecture.short_side)
+        seen = self._along(pixels, self._architecture.short_side)
         if self._architecture.mirrored_side is not None:
-            finer = self._log_probabilities(pixels, self._architecture.mirrored_side, mirrored=True)
+            finer = self._along(pixels, self._architecture.mirrored_side, mirrored=True)
             seen = nn.functional.interpolate(seen[None], finer.shape[1:], mode="bilinear", align_corners=False)[0]
             seen = torch.logaddexp(seen, finer) - math.log(2)
         return self._scores(seen)
@@ -157,8 +155,9 @@ class SemanticSegmenter:
     def _draw(self, component: Component, margin: FloatMap, size: tuple[int, int]) -> Instance | None:
         """A component, positive in `margin`, at the scale of its frame, which has `size` = (H, W) pixels of the photo."""
         # The smaller picture's, where two were averaged: it is the less sure of outlines.
-        seen = network_size(size, self._architecture.short_side)
-        scale = max(size[0] / seen[0], size[1] / seen[1])
+        x0, y0, x1, y1 = pieces(size)[0]
+        seen = self._network_size((y1 - y0, x1 - x0), self._architecture.short_side)
+        scale = max((y1 - y0) / seen[0], (x1 - x0) / seen[1])
         return instance_from_logits(
             margin,
             size,
@@ -193,14 +192,32 @@ class SemanticSegmenter:
                     taken |= footprint
         return found
 
+    def _along(self, pixels: Pixels, short_side: int, *, mirrored: bool = False) -> Tensor:
+        """As `_log_probabilities`, of a photo of any shape: what one that is too long shows is seen in its pieces."""
+        places = pieces(_size(pixels))
+        if len(places) == 1:
+            return self._log_probabilities(pixels, short_side, mirrored=mirrored)
+        seen = [
+            self._log_probabilities(pixels[y0:y1, x0:x1], short_side, mirrored=mirrored) for x0, y0, x1, y1 in places
+        ]
+        upright = pixels.shape[0] > pixels.shape[1]
+        seen = [each.transpose(1, 2) for each in seen] if upright else seen
+        first = places[0]
+        scale = seen[0].shape[2] / (first[3] - first[1] if upright else first[2] - first[0])
+        whole = blend(seen, [round((y0 if upright else x0) * scale) for x0, y0, _, _ in places])
+        return whole.transpose(1, 2) if upright else whole
+
     @torch.inference_mode()
     def _log_probabilities(self, pixels: Pixels, short_side: int, *, mirrored: bool = False) -> Tensor:
         """(classes, h, w) float32: what the network says of `pixels` seen at `short_side`, the mirror image's answer mirrored back."""
-        small = as_uint8(resize(pixels, network_size(_size(pixels), short_side)))
+        small = as_uint8(resize(pixels, self._network_size(_size(pixels), short_side)))
         image = _normalised(torch.from_numpy(np.array(small)).to(self._device))
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16):
             logits: Tensor = self._network(image.flip(3) if mirrored else image)["out"].float()
         return (logits.flip(3) if mirrored else logits)[0].log_softmax(0)
+
+    def _network_size(self, size: tuple[int, int], short_side: int) -> tuple[int, int]:
+        return network_size(size, short_side, self._architecture.side_multiple)
 
     def _scores(self, log_probabilities: Tensor) -> Scores:
         first, second = log_probabilities.topk(2, dim=0).values
@@ -209,36 +226,8 @@ class SemanticSegmenter:
         return Scores(margin.cpu().numpy(), own.exp().cpu().numpy())
 
 
-def network_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
-    """What a photo of `size` = (H, W) is resized to: the short side as given, the long side at most three times as long."""
-    scale, longest = short_side / min(size), round(_LONGEST * short_side)
-    return min(round(size[0] * scale), longest), min(round(size[1] * scale), longest)
-
-
 def _size(pixels: Pixels) -> tuple[int, int]:
     return pixels.shape[0], pixels.shape[1]
-
-
-def tiles(size: tuple[int, int], short_side: int) -> list[tuple[int, int, int, int]]:
-    """Overlapping squares (x0, y0, x1, y1) that cover a photo of `size` = (H, W), at most 16, each to be seen at `short_side`.
-
-    As fine as the photo is, but no finer than twice the overview; none where that would show nothing new.
-    """
-    height, width = size
-    scale = min(1.0, _TILE_SCALE * short_side / min(size))
-    while scale * min(size) >= _LEAST_GAIN * short_side:
-        side = round(short_side / scale)
-        rows, columns = _starts(height, side), _starts(width, side)
-        if len(rows) * len(columns) <= _MOST_TILES:
-            return [(x, y, x + side, y + side) for y in rows for x in columns]
-        scale *= 0.95
-    return []
-
-
-def _starts(length: int, side: int) -> list[int]:
-    """Where tiles of `side` begin along `length`, evenly, so that neighbours share at least a quarter."""
-    count = 1 + math.ceil(max(0, length - side) / (side * (1 - _TILE_OVERLAP)))
-    return [round(step * (length - side) / max(1, count - 1)) for step in range(count)]
 
 
 def components(scores: Scores, least_share: float) -> Iterator[Component]:
