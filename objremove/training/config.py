@@ -310,7 +310,7 @@ class SegmenterConfig:
     Attributes:
         network: what is trained: the one that ships, or a teacher for it (`training/lite_deeplab.py`).
         width: channels of `slim-deeplab` at stride 4.
-        freeze_backbone: whether the backbone of `lite-deeplab` stays as it is, so that only its head learns: five times as fast.
+        freeze_backbone: whether the backbone of `lite-deeplab` stays as it is, so that only its head learns: four times as fast.
         lr: AdamW's learning rate, before `loop.curve` and `loop.warmup`.
         weight_decay: share of a weight that a step takes away, times the learning rate.
         gradient_clip: largest norm of the gradient, which is scaled down to it; 0: as it comes.
