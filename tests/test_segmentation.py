@@ -289,12 +289,13 @@ class TestTiles:
     def test_a_panorama_is_not_squeezed(self, upright: bool):
         pixels = np.full((60, 900, 3), 90, np.uint8)
         mask = np.zeros((60, 900), np.bool_)
-        mask[20:45, 610:635] = True
+        mask[20:31, 610:621] = True  # 0.2 % of the strip, 1.7 % of its piece
         pixels[mask] = (255, 0, 0)
         if upright:
             pixels, mask = np.ascontiguousarray(pixels.transpose(1, 0, 2)), mask.T
-        (found,) = toy(short_side=60).find(pixels, ["person"])
-        assert (found.mask & mask).sum() > 0.9 * (found.mask | mask).sum()
+        for look in (toy(short_side=60).find, toy(short_side=60).look_again):
+            (found,) = look(pixels, ["person"])
+            assert (found.mask & mask).sum() > 0.9 * (found.mask | mask).sum()
 
     @given(st.integers(1, 12000), st.integers(1, 12000), st.sampled_from([64, 224, 520]))
     def test_tiles_are_few_and_cover_the_photo(self, height: int, width: int, side: int):

@@ -59,6 +59,12 @@ def pieces(size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
     return [(0, at, width, at + side) if height > width else (at, 0, at + side, height) for at in starts]
 
 
+def seen_at_once(size: tuple[int, int]) -> float:
+    """Share of a photo of `size` = (H, W) that each of its `pieces` shows."""
+    x0, y0, x1, y1 = pieces(size)[0]
+    return (x1 - x0) * (y1 - y0) / (size[0] * size[1])
+
+
 def blend(parts: Sequence[Tensor], starts: Sequence[int]) -> Tensor:
     """(classes, h, W) log probabilities of a strip, from those of its overlapping parts, (classes, h, w) each, that begin at `starts`:
     the nearer a part's own end, the less it says."""

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from objremove.instances import Instance, by_falling_area
 from objremove.segmentation.architectures import Architecture
-from objremove.segmentation.frames import blend, network_size, pieces, tiles
+from objremove.segmentation.frames import blend, network_size, pieces, seen_at_once, tiles
 from objremove.segmentation.outline import FloatMap, as_uint8, instance_from_logits, resize
 from objremove.types import Mask, Pixels
 
@@ -44,7 +44,7 @@ GROWING_ODDS = 2.0  # an object grows to where what wins is less than this times
 TILE_CONFIDENCE = 0.8  # least mean probability of an object that only the tile pass saw
 PRESUMED_ODDS = 8.0  # factor on the odds of a class that is said to be there
 PRESUMED_CONFIDENCE = 0.5  # least mean probability after that
-LEAST_AREA_PRESUMED = 0.01  # share of the photo
+LEAST_AREA_PRESUMED = 0.01  # share of the photo, or of a panorama's piece; likewise:
 LEAST_OF_PEAK = 0.5  # what is less than half as likely as the likeliest of its class is not what was meant
 LEAST_AREA = 0.0008  # components below this share of the photo are noise
 LEAST_AREA_IN_TILES = 0.005  # share of a tile
@@ -108,7 +108,7 @@ class SemanticSegmenter:
             return []
         least = DEFAULT_CONFIDENCE if confidence is None else confidence
         overview = self._overview(pixels)
-        seen = list(components(overview, LEAST_AREA))
+        seen = list(components(overview, LEAST_AREA * seen_at_once(_size(pixels))))
         grown = Growth([each for each in seen if each.score >= DEFAULT_CONFIDENCE], overview)
         found = [
             self._draw(component, grown.margin(component), _size(pixels))
@@ -126,7 +126,7 @@ class SemanticSegmenter:
         least = PRESUMED_CONFIDENCE if confidence is None else confidence
         seen = [
             component
-            for component in components(leaning, LEAST_AREA_PRESUMED)
+            for component in components(leaning, LEAST_AREA_PRESUMED * seen_at_once(_size(pixels)))
             if component.score >= least and self.classes[component.kind] in labels
         ]
         found = [
