@@ -75,7 +75,8 @@ def test_any_hole_is_filled_with_what_is_known(height, width, seed):
     assert filled.dtype == np.float32
     assert filled[hole].min() >= 0
     assert filled[hole].max() < 0.51 + LIGHT_LIMIT, "nothing of the object comes back"
-    assert filled[hole].std() > 0.05, "it is the photo's noise, not the guide"
+    if np.count_nonzero(hole) >= 50:  # of a few pixels all may happen to be alike
+        assert filled[hole].std() > 0.05, "it is the photo's noise, not the guide"
     np.testing.assert_array_equal(window, before)
 
 
