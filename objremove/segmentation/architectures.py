@@ -68,7 +68,7 @@ def _mask_rcnn(builder: Callable[..., nn.Module], norm_eps: float) -> Callable[[
 
 ARCHITECTURES: Final[dict[str, Architecture]] = {
     "slim-deeplab-voc21": Architecture(
-        lambda: SlimDeepLab().eval(), _VOC_CLASSES, short_side=192, side_multiple=16, mirrored_side=288
+        lambda: SlimDeepLab().eval(), _VOC_CLASSES, short_side=224, side_multiple=16, mirrored_side=288
     ),
     "deeplabv3_resnet101": Architecture(_semantic(segmentation.deeplabv3_resnet101), _VOC_CLASSES),
     "deeplabv3_resnet50": Architecture(_semantic(segmentation.deeplabv3_resnet50), _VOC_CLASSES),
