@@ -123,10 +123,10 @@ class TestStatistics:
         assert 0.88 <= np.mean([one.low <= 3 <= one.high for one in found]) <= 0.99
 
     def test_what_never_happened_may_happen(self):
-        never = estimate([0.0] * 61)
+        never = estimate([0.0] * 61, event=True)
         assert (never.low, never.high) == (0, pytest.approx(0.0592, abs=1e-3))
         assert never.text(2) == "0.00 ±0.03"
-        half = estimate([0.0, 1.0] * 50)
+        half = estimate([0.0, 1.0] * 50, event=True)
         assert (half.low, half.high) == (pytest.approx(0.404, abs=1e-3), pytest.approx(0.596, abs=1e-3))
 
     def test_one_photo_tells_nothing_of_others(self):

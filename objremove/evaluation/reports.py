@@ -14,9 +14,7 @@ from objremove.evaluation.removal import Removal
 from objremove.evaluation.rows import SCORES, Row
 from objremove.remover import Remover
 
-_MARKS = (
-    "± is half of the 95 % bootstrap interval of the mean over photos; ↑ higher, ↓ lower, →1 nearer to 1 is better."
-)
+_MARKS = "± is half of the 95 % interval of the mean over photos (bootstrap; of shares Wilson's); ↑ higher, ↓ lower, →1 nearer 1 is better."
 _REQUESTS = (
     f"Present: each class on at least {LEAST_SHARE:.0%} of a photo by its labels; answered where an instance overlaps these "
     f"pixels by an IoU above {LEAST_IOU}, whole where all that is found covers {WHOLE:.0%} of them, alone where {ALONE:.0%} of "

@@ -15,11 +15,13 @@ class Score:
         title: for tables and plots.
         better: which way is better; `one`: a ratio whose best value is 1, averaged geometrically.
         digits: after the decimal point.
+        event: whether it is 1 where something happened and 0 where not, so that a mean is a share.
     """
 
     title: str
     better: Literal["higher", "lower", "one"]
     digits: int = 3
+    event: bool = False
 
     @property
     def heading(self) -> str:
@@ -55,7 +57,7 @@ SCORES: dict[str, Score] = {
     "l1": Score("L1", "lower", 4),
     "seam": Score("seam", "one", 2),
     "texture": Score("texture", "one", 2),
-    "found_again": Score("found again", "lower", 2),
+    "found_again": Score("found again", "lower", 2, event=True),
     "area_left": Score("area left", "lower", 2),
     "hole_share": Score("hole share", "lower"),
     "seconds": Score("seconds", "lower", 2),

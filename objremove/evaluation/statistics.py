@@ -36,12 +36,12 @@ class Estimate:
         return mean if self.count < 2 else f"{mean} ±{(self.high - self.low) / 2:.{digits}f}"
 
 
-def estimate(values: Sequence[float], *, ratio: bool = False, seed: int = 0) -> Estimate:
+def estimate(values: Sequence[float], *, ratio: bool = False, event: bool = False, seed: int = 0) -> Estimate:
     """The mean of one value or more, geometric where they are ratios, with the interval of its resampled means.
 
-    Where every value is 0 or 1, resampling knows nothing of what did not happen: the interval is Wilson's (1927).
+    Of events, 0 or 1 each, resampling knows nothing where none happened: their interval is Wilson's (1927).
     """
-    if not ratio and set(values) <= {0, 1}:
+    if event:
         return _share(sum(values) / len(values), len(values))
     sample = np.log(values) if ratio else np.asarray(values, np.float64)
     drawn = np.random.default_rng(seed).integers(len(sample), size=(_RESAMPLES, len(sample)))
@@ -64,7 +64,10 @@ def summarise(rows: Iterable[Row], *, seed: int = 0) -> dict[tuple[str, str, str
     for row in rows:
         for name, value in row.scores.items():
             values.setdefault((row.group, row.method, name), []).append(value)
-    return {key: estimate(sample, ratio=SCORES[key[2]].better == "one", seed=seed) for key, sample in values.items()}
+    return {
+        key: estimate(sample, ratio=SCORES[key[2]].better == "one", event=SCORES[key[2]].event, seed=seed)
+        for key, sample in values.items()
+    }
 
 
 @dataclass(frozen=True)
