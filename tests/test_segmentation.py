@@ -281,9 +281,12 @@ class TestTiles:
             return
         covered = np.zeros(max(height, width), np.bool_)
         for x0, y0, x1, y1 in places:
-            assert {x1 - x0, y1 - y0} == {2 * min(height, width), min(height, width)}
+            short, long = sorted((x1 - x0, y1 - y0))
+            assert short == min(height, width)
+            assert long == 2 * short or max(height, width) > 24 * short
             covered[slice(x0, x1) if width > height else slice(y0, y1)] = True
         assert covered.all()
+        assert len(places) <= 16, "a line of pixels is no reason to look a thousand times"
 
     @pytest.mark.parametrize("upright", [False, True])
     def test_a_panorama_is_not_squeezed(self, upright: bool):

@@ -15,6 +15,7 @@ from torch import Tensor
 _LONGEST = 3.0  # the network's long side at most, in short sides
 _LONGEST_WHOLE = 4.0  # a longer photo, in short sides, is seen in pieces: squeezed further, nothing is found
 _PIECE = 2.0  # their length, in short sides
+_LONGEST_STRIP = 12.0  # what is longer than this, in pieces, is seen in longer ones
 _TILE_SCALE = 2.0  # the tile pass at most this much finer than the overview
 _LEAST_GAIN = 1.4  # a tile pass less fine than this times the overview is not worth its time
 _MOST_TILES = 16
@@ -49,12 +50,13 @@ def tiles(size: tuple[int, int], short_side: int) -> list[tuple[int, int, int, i
 
 
 def pieces(size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
-    """The photo of `size` = (H, W) as a whole, (x0, y0, x1, y1); one that is too long for that in overlapping parts along its length."""
+    """The photo of `size` = (H, W) as a whole, (x0, y0, x1, y1); one that is too long for that in overlapping parts along its length, at
+    most 16."""
     height, width = size
     short, long = min(size), max(size)
     if long <= _LONGEST_WHOLE * short:
         return [(0, 0, width, height)]
-    side = round(_PIECE * short)
+    side = max(round(_PIECE * short), math.ceil(long / _LONGEST_STRIP))
     starts = _starts(long, side)
     return [(0, at, width, at + side) if height > width else (at, 0, at + side, height) for at in starts]
 

@@ -202,9 +202,9 @@ class SemanticSegmenter:
         ]
         upright = pixels.shape[0] > pixels.shape[1]
         seen = [each.transpose(1, 2) for each in seen] if upright else seen
-        first = places[0]
-        scale = seen[0].shape[2] / (first[3] - first[1] if upright else first[2] - first[0])
-        whole = blend(seen, [round((y0 if upright else x0) * scale) for x0, y0, _, _ in places])
+        spans = [(y0, y1) if upright else (x0, x1) for x0, y0, x1, y1 in places]
+        scale = seen[0].shape[2] / (spans[0][1] - spans[0][0])
+        whole = blend(seen, [round(start * scale) for start, _ in spans])
         return whole.transpose(1, 2) if upright else whole
 
     @torch.inference_mode()
