@@ -13,27 +13,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from objremove.errors import UsageError
 from objremove.inpainting.lama.generator import GeneratorConfig
+from objremove.training.checks import refuse_below_0, refuse_no_range, refuse_no_share
 
 T = TypeVar("T")
-
-
-# Before the classes: defaults are made, and so checked, while they are defined.
-def _refuse_below_0(config: object, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(config, name) < math.inf:
-            raise ValueError(f"{name} must be 0 or more, and finite")
-
-
-def _refuse_no_share(config: object, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(config, name) <= 1:
-            raise ValueError(f"{name} must be in 0..1")
-
-
-def _refuse_no_range(config: object, name: str, *, most: float) -> None:
-    low, high = getattr(config, name)
-    if not (0 < low <= high <= most and high < math.inf):
-        raise ValueError(f"{name} must be a range above 0{'' if most == math.inf else f', {most:g} at most'}")
 
 
 @dataclass(frozen=True)
@@ -77,7 +59,7 @@ class LoopConfig:
         for name in ("batch", "steps", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
-        _refuse_below_0(self, "seed", "warmup", "workers", "checkpoint_minutes")
+        refuse_below_0(self, "seed", "warmup", "workers", "checkpoint_minutes")
         if not self.sizes or self.sizes[0][0] != 0 or list(self.sizes) != sorted(self.sizes):
             raise ValueError("sizes must begin at progress 0 and rise")
         if self.sizes[-1][0] >= 1:
@@ -119,7 +101,7 @@ class DataConfig:
         Raises:
             ValueError: naming the field.
         """
-        _refuse_below_0(self, "memory_gb", "short_side", "unlabelled_weight", "class_balance")
+        refuse_below_0(self, "memory_gb", "short_side", "unlabelled_weight", "class_balance")
         for weights in (self.source_weights, self.label_weights):
             for name, weight in weights.items():
                 if not 0 <= weight < math.inf:
@@ -159,8 +141,8 @@ class AugmentConfig:
         Raises:
             ValueError: naming the field.
         """
-        _refuse_no_share(self, "probability")
-        _refuse_below_0(
+        refuse_no_share(self, "probability")
+        refuse_below_0(
             self,
             "perspective",
             "rotation",
@@ -172,7 +154,7 @@ class AugmentConfig:
             "value",
             "clahe",
         )
-        _refuse_no_range(self, "scale", most=math.inf)
+        refuse_no_range(self, "scale", most=math.inf)
 
 
 @dataclass(frozen=True)
@@ -192,7 +174,7 @@ class MaskConfig:
             ValueError: naming the field.
         """
         kinds = [kind.name for kind in fields(self)]
-        _refuse_below_0(self, *kinds)
+        refuse_below_0(self, *kinds)
         if not any(getattr(self, kind) for kind in kinds):
             raise ValueError(f"one of {', '.join(kinds)} must be above 0")
 
@@ -224,7 +206,7 @@ class LossConfig:
         Raises:
             ValueError: naming the field.
         """
-        _refuse_below_0(self, "l1_known", "l1_hole", "adversarial", "feature_matching", "perceptual", "r1")
+        refuse_below_0(self, "l1_known", "l1_hole", "adversarial", "feature_matching", "perceptual", "r1")
         if self.r1_interval < 1:
             raise ValueError("r1_interval must be at least 1")
 
@@ -259,7 +241,7 @@ class InpainterConfig:
         Raises:
             ValueError: naming the field.
         """
-        _refuse_below_0(self, "generator_lr", "discriminator_lr", "gradient_clip")
+        refuse_below_0(self, "generator_lr", "discriminator_lr", "gradient_clip")
 
 
 @dataclass(frozen=True)
@@ -298,9 +280,9 @@ class SegmenterAugmentConfig:
         Raises:
             ValueError: naming the field.
         """
-        _refuse_no_share(self, "grey", "blur", "copy_paste", "paste_share", "cut_mix", "mix_up")
-        _refuse_below_0(self, "aspect", "brightness", "offset", "contrast", "saturation", "rotation")
-        _refuse_no_range(self, "area", most=1.0)
+        refuse_no_share(self, "grey", "blur", "copy_paste", "paste_share", "cut_mix", "mix_up")
+        refuse_below_0(self, "aspect", "brightness", "offset", "contrast", "saturation", "rotation")
+        refuse_no_range(self, "area", most=1.0)
 
 
 @dataclass(frozen=True)
@@ -338,7 +320,7 @@ class SegmenterConfig:
         Raises:
             ValueError: naming the field.
         """
-        _refuse_below_0(self, "lr", "weight_decay", "gradient_clip")
+        refuse_below_0(self, "lr", "weight_decay", "gradient_clip")
         if self.freeze_backbone and self.network != "lite-deeplab":
             raise ValueError(
                 f"freeze_backbone is for lite-deeplab: {self.network} has no backbone that was trained before"
