@@ -31,7 +31,7 @@ EXAMPLES = (
     Example(
         "dogs.jpg",
         "--remove dog",
-        "Both are found at once, as one object, the rest of them at the second look. Boards and siding go on; the curtain ends where "
+        "Both are found at once, as one object. Boards and siding go on; the curtain ends where "
         "the hole began, and the posts beside it are pieced together.",
     ),
     Example(
